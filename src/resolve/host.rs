@@ -1,0 +1,46 @@
+//! What path resolution needs of the outside world.
+
+use syscalls::Errno;
+
+/// Whether the last component of a path that is asked about would be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// A final link counts as a link on the way.
+    Followed,
+    /// A final link is the thing meant.
+    Kept,
+}
+
+/// Answer of [`Host::plain`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plain {
+    /// No link was met: the path was walked to its end, or to an error that every walk of it ends with.
+    Yes,
+    /// A link is on the way.
+    Link,
+    /// The host cannot tell with one call.
+    Unknown,
+}
+
+/// Answer of [`Host::link`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// There is something, and it is no link.
+    None,
+    /// A link with a text of this many bytes, which is a path in the guest.
+    Text(usize),
+    /// A link of /proc that the kernel follows without a text, such as `/proc/PID/fd/N`. The guest path it leads to
+    /// has this many bytes; 0 where the guest has no name for it.
+    Magic(usize),
+    /// The host refuses that path.
+    Refused(Errno),
+}
+
+/// The host's file tree, as the process sees it whose path is resolved. Paths are absolute and end in a NUL.
+pub trait Host {
+    /// Whether `path` can be walked without meeting a symbolic link.
+    fn plain(&mut self, path: &[u8], last: Last) -> Plain;
+
+    /// What is at `path`; the text of a link goes to `out`.
+    fn link(&mut self, path: &[u8], out: &mut [u8]) -> Link;
+}
