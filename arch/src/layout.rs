@@ -1,0 +1,45 @@
+//! What lies where in the memory that prun maps into every tracee: one description for the tracer, the trampoline
+//! and later the translator that lives in the guest.
+//!
+//! One region at [`crate::WINDOW`], the same in every tracee of a session: first the code page (read and execute),
+//! then an area that is reserved for code that may make system calls without being stopped (see the filter), then
+//! the slots, which a tracee can only read. A tracee's thread owns one slot at a time.
+
+/// Changes whenever anything below does.
+pub const VERSION: u32 = 1;
+/// Granularity of every part.
+pub const PAGE: u64 = 4096;
+
+/// Bytes of the code page, which holds the trampoline. Its calls are stopped like any other.
+pub const CODE_LEN: u64 = PAGE;
+/// Offset of the area from which no system call is ever stopped.
+pub const FREE_START: u64 = 0x1_0000;
+/// Bytes of that area.
+pub const FREE_LEN: u64 = 0xf_0000;
+/// Offset of the first slot.
+pub const SLOTS: u64 = 0x10_0000;
+/// Bytes of one slot: the registers of a call in flight and two translated paths. Only pages written to cost memory.
+pub const SLOT_LEN: u64 = 5 * PAGE;
+/// Slots in the region: threads that one session can have at a time.
+pub const SLOT_COUNT: u64 = 32_768;
+/// Offset of the scratch area for argument vectors that are too long for a slot.
+pub const SCRATCH: u64 = SLOTS + SLOT_LEN * SLOT_COUNT;
+/// Bytes of the scratch area: more than the 6 MiB that execve(2) takes.
+pub const SCRATCH_LEN: u64 = 16 << 20;
+/// Bytes of the whole region.
+pub const LEN: u64 = SCRATCH + SCRATCH_LEN;
+
+/// Head of a slot; what follows it is free for paths and structures.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct SlotHead {
+    /// The guest's argument registers, which the trampoline puts back.
+    pub args: [u64; 6],
+    /// Where the guest goes on.
+    pub ret: u64,
+    /// Keeps what follows aligned to 64 bytes.
+    pub pad: u64,
+}
+
+/// Offset in a slot of the bytes that calls may use.
+pub const SLOT_DATA: u64 = size_of::<SlotHead>() as u64;

@@ -1,0 +1,150 @@
+//! x86-64, System V: registers, and the trampoline of the one-stop rewrite.
+
+use crate::layout::{PAGE, SlotHead};
+use core::mem::offset_of;
+
+/// `AUDIT_ARCH_X86_64` of `<linux/audit.h>`.
+pub const AUDIT_ARCH: u32 = 0xc000_003e;
+/// `__X32_SYSCALL_BIT` of `<asm/unistd.h>`: set in the number of an x32 call.
+pub const FOREIGN_BIT: u32 = 0x4000_0000;
+/// Machine of ELF programs that this kernel ABI runs: `EM_X86_64`.
+pub const ELF_MACHINE: u16 = 62;
+
+/// Where prun's memory is in every tracee.
+///
+/// Below `ELF_ET_DYN_BASE` (0x5555_5555_4000), above the legacy mmap base (0x2aaa_…), in a range that the address,
+/// memory and thread sanitizers treat as the application's.
+pub const WINDOW: u64 = 0x5530_0000_0000;
+
+/// Registers of a stopped tracee: `struct user_regs_struct`.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct Regs(pub libc::user_regs_struct);
+
+impl Regs {
+    /// Number of the system call; the kernel looks at the low 32 bits only.
+    pub fn number(&self) -> u32 {
+        self.0.orig_rax as u32
+    }
+
+    /// Makes the call another one.
+    pub fn set_number(&mut self, number: u32) {
+        self.0.orig_rax = u64::from(number);
+    }
+
+    /// Skips the call and lets it return `result`.
+    pub fn skip(&mut self, result: i64) {
+        self.0.orig_rax = u64::MAX;
+        self.0.rax = result as u64;
+    }
+
+    /// All six arguments.
+    pub fn args(&self) -> [u64; 6] {
+        let r = &self.0;
+        [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9]
+    }
+
+    /// Replaces all six arguments.
+    pub fn set_args(&mut self, args: [u64; 6]) {
+        let r = &mut self.0;
+        [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9] = args;
+    }
+
+    /// What the call returned.
+    pub fn result(&self) -> i64 {
+        self.0.rax as i64
+    }
+
+    /// Replaces what the call returned.
+    pub fn set_result(&mut self, result: i64) {
+        self.0.rax = result as u64;
+    }
+
+    /// Address of the next instruction.
+    pub fn ip(&self) -> u64 {
+        self.0.rip
+    }
+
+    /// Stack pointer.
+    pub fn sp(&self) -> u64 {
+        self.0.rsp
+    }
+
+    /// Goes on at `ip`.
+    pub fn set_ip(&mut self, ip: u64) {
+        self.0.rip = ip;
+    }
+
+    /// Whether a system call that was to be restarted by the kernel is in flight.
+    pub fn in_call(&self) -> bool {
+        self.0.orig_rax as i64 >= 0
+    }
+
+    /// Makes the instruction that entered the kernel run again, with the same number.
+    pub fn again(&mut self, number: u32) {
+        self.0.rip -= CALL_LEN;
+        self.0.rax = u64::from(number);
+    }
+
+    /// Lets the call that is about to run return into the trampoline, which restores `args` from the slot.
+    ///
+    /// `syscall` clobbers rcx, and the kernel returns with the rcx it finds in the frame when that differs from rip.
+    pub fn through(&mut self, slot: u64) {
+        self.0.rcx = slot;
+        self.0.rip = WINDOW + TRAMPOLINE_RETURN;
+    }
+
+    /// Whether the tracee is in the trampoline.
+    pub fn in_trampoline(&self) -> bool {
+        (WINDOW..WINDOW + TRAMPOLINE.len() as u64).contains(&self.0.rip)
+    }
+
+    /// Whether the trampoline's own call instruction has just run.
+    pub fn at_trampoline_return(&self) -> bool {
+        self.0.rip == WINDOW + TRAMPOLINE_RETURN
+    }
+
+    /// Gives back what the guest would see had it made the call itself: for a tracee anywhere in the trampoline.
+    pub fn fix_up(&mut self, slot: &SlotHead) {
+        self.set_args(slot.args);
+        self.0.rip = slot.ret;
+        self.0.rcx = slot.ret;
+    }
+
+    /// Starts injected code at `ip` with one argument; at an exec stop the number register is the kernel's.
+    pub fn start(&mut self, ip: u64, argument: u64) {
+        self.0.rip = ip;
+        self.0.rdi = argument;
+    }
+}
+
+/// Bytes of the instruction that enters the kernel.
+pub const CALL_LEN: u64 = 2;
+
+/// Length in bytes of the trampoline's first instruction: where a rewritten call returns to.
+pub const TRAMPOLINE_RETURN: u64 = 2;
+
+/// `syscall; mov 0(%rcx),%rdi; mov 8(%rcx),%rsi; mov 16(%rcx),%rdx; mov 24(%rcx),%r10; mov 32(%rcx),%r8;
+/// mov 40(%rcx),%r9; mov 48(%rcx),%rcx; jmp *%rcx`: nothing but the argument registers and rcx, which `syscall` has
+/// clobbered anyway, is touched, and neither the flags nor the stack.
+pub const TRAMPOLINE: [u8; 31] = [
+    0x0f, 0x05, // syscall
+    0x48, 0x8b, 0x39, // mov (%rcx),%rdi
+    0x48, 0x8b, 0x71, 0x08, // mov 8(%rcx),%rsi
+    0x48, 0x8b, 0x51, 0x10, // mov 16(%rcx),%rdx
+    0x4c, 0x8b, 0x51, 0x18, // mov 24(%rcx),%r10
+    0x4c, 0x8b, 0x41, 0x20, // mov 32(%rcx),%r8
+    0x4c, 0x8b, 0x49, 0x28, // mov 40(%rcx),%r9
+    0x48, 0x8b, 0x49, 0x30, // mov 48(%rcx),%rcx
+    0xff, 0xe1, // jmp *%rcx
+];
+
+const _: () = assert!(offset_of!(SlotHead, args) == 0 && offset_of!(SlotHead, ret) == 0x30);
+const _: () = assert!(TRAMPOLINE.len() as u64 <= PAGE);
+
+/// Base of position-independent programs: `ELF_ET_DYN_BASE` of `arch/x86/include/asm/elf.h`, at a page boundary.
+pub const DYN_BASE: u64 = 0x5555_5555_4000;
+/// Pages over which that base is spread: `mmap_rnd_bits` is 28 by default.
+pub const DYN_SPREAD: u64 = 1 << 28;
+/// First address that is no tracee's.
+pub const TASK_END: u64 = 0x7fff_ffff_f000;

@@ -1,0 +1,153 @@
+//! What the guest sees: the bindings, in a mount table that is made once and never changes.
+//!
+//! * [`table`]: the tree of guest paths and its look-up.
+//! * [`reverse`]: host path → guest path.
+//! * [`synthetic`]: host directories that stand in for those that exist only in the guest.
+//!
+//! A binding's guest path is made canonical in the view built so far, shallow bindings first, so that a binding on
+//! a symbolic link lands where the link leads (mount(2) does the same). Its missing ancestors become placeholders:
+//! read-only directories of their own, each standing on a host directory of its own so that no two share an inode.
+
+mod reverse;
+mod synthetic;
+mod table;
+
+pub use reverse::Reverse;
+pub use synthetic::StandIns;
+pub use table::{Access, Kind, Node, NodeId, Table};
+
+use crate::error::Failure;
+use crate::path::{Buf, GuestPath, HostPath, PATH_MAX, components};
+use crate::resolve::{Follow, Host, Request, Resolver, Restrict};
+use std::collections::HashMap;
+
+/// One binding, as the user meant it: the host path exists and is canonical.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// What is shown.
+    pub host: HostPath,
+    /// Where; absolute, but it may hold `..` and lead through links of the guest.
+    pub guest: GuestPath,
+    /// Whether it may be written.
+    pub access: Access,
+}
+
+/// The guest's file tree.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Guest path → what is there.
+    pub table: Table,
+    reverse: Reverse,
+}
+
+type FxMap<K, V> = HashMap<K, V, std::hash::BuildHasherDefault<crate::tracee::IdHasher>>;
+
+impl View {
+    /// Builds the view of `bindings` over the host directory `root`.
+    ///
+    /// Of two bindings of one guest path the last wins, as with `mount`.
+    ///
+    /// # Errors
+    /// When no stand-in is left for a directory that has to be made up.
+    pub fn new<H: Host>(
+        root: &HostPath,
+        bindings: &[Binding],
+        host: &mut H,
+        stand_ins: &mut StandIns,
+    ) -> Result<Self, Failure> {
+        let mut table = Table::new(root.as_bytes(), Access::ReadWrite);
+        let mut order: Vec<&Binding> = bindings.iter().collect();
+        order.sort_by_key(|b| components(b.guest.as_bytes()).count());
+        let mut resolver = Resolver::new();
+        let mut parents: FxMap<Vec<u8>, Vec<u8>> = FxMap::default();
+        for binding in order {
+            let guest = canonical(&table, host, &mut resolver, &mut parents, binding.guest.as_bytes());
+            let mut at = NodeId::ROOT;
+            let mut path = Buf::<PATH_MAX>::new();
+            let mut names = components(&guest).peekable();
+            while let Some(name) = names.next() {
+                let last = names.peek().is_none();
+                let made_up = table.node(at).kind() == Kind::Placeholder;
+                let new = table.child(at, name).is_none();
+                at = table.add(at, name);
+                if path.push_component(name).is_err() {
+                    break;
+                }
+                if !last && new && (made_up || !is_directory(&table, host, &mut resolver, at)) {
+                    let standing = stand_ins.next(&path)?;
+                    table.set(at, Kind::Placeholder, Access::ReadOnly, Some(standing.as_bytes()));
+                }
+            }
+            table.set(at, Kind::Binding, binding.access, Some(binding.host.as_bytes()));
+        }
+        let reverse = Reverse::new(&table);
+        Ok(Self { table, reverse })
+    }
+
+    /// Writes the guest path of a host path to `out`; false where the guest cannot see it.
+    pub fn guest(&self, host: &[u8], out: &mut Buf<PATH_MAX>) -> bool {
+        self.reverse.guest(&self.table, host, out)
+    }
+
+    /// Whether any directory's listing differs from the host's.
+    pub fn merges(&self) -> bool {
+        self.table.len() > 1
+    }
+}
+
+/// Where a new passage lies, the host has a directory.
+fn is_directory<H: Host>(table: &Table, host: &mut H, resolver: &mut Resolver, at: NodeId) -> bool {
+    let mut guest = Buf::<PATH_MAX>::new();
+    if table.guest_path(at, &mut guest).is_err() || guest.push(b"/.").is_err() {
+        return false;
+    }
+    // The node itself is trusted by resolution, so ask about the host path it would have.
+    let request =
+        Request { base: b"/", path: guest.as_bytes(), follow: Follow::Yes, restrict: Restrict::default() };
+    match resolver.resolve(table, host, &request) {
+        Ok(found) if !found.void => {
+            let mut text = [0; PATH_MAX];
+            host.link(resolver.host(), &mut text) == crate::resolve::Link::None
+        }
+        _ => false,
+    }
+}
+
+/// The guest path with links followed as far as the guest has anything, the rest as it stands.
+fn canonical<H: Host>(
+    table: &Table,
+    host: &mut H,
+    resolver: &mut Resolver,
+    parents: &mut FxMap<Vec<u8>, Vec<u8>>,
+    guest: &[u8],
+) -> Vec<u8> {
+    let cut = guest.iter().rposition(|&b| b == b'/').unwrap_or(0);
+    let (parent, name) = (&guest[..cut], &guest[cut + 1..]);
+    let base = if parent.is_empty() {
+        b"/".to_vec()
+    } else if let Some(known) = parents.get(parent) {
+        known.clone()
+    } else {
+        let found = canonical(table, host, resolver, parents, parent);
+        parents.insert(parent.to_vec(), found.clone());
+        found
+    };
+    if name.is_empty() || name == b"." {
+        return base;
+    }
+    let mut text = [0; PATH_MAX];
+    let request = Request { base: &base, path: name, follow: Follow::Yes, restrict: Restrict::default() };
+    let seen = match resolver.resolve(table, host, &request) {
+        Ok(found) if !found.void => !matches!(host.link(resolver.host(), &mut text), crate::resolve::Link::Refused(_)),
+        _ => false,
+    };
+    if seen || name == b".." {
+        return resolver.guest().to_vec();
+    }
+    let mut plain = base;
+    if plain != b"/" {
+        plain.push(b'/');
+    }
+    plain.extend_from_slice(name);
+    plain
+}
