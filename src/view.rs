@@ -38,6 +38,8 @@ pub struct View {
     /// Guest path → what is there.
     pub table: Table,
     reverse: Reverse,
+    /// Device and inode of every directory whose listing is not the host's.
+    merged: Vec<(u64, u64)>,
 }
 
 type FxMap<K, V> = HashMap<K, V, std::hash::BuildHasherDefault<crate::tracee::IdHasher>>;
@@ -81,7 +83,13 @@ impl View {
             table.set(at, Kind::Binding, binding.access, Some(binding.host.as_bytes()));
         }
         let reverse = Reverse::new(&table);
-        Ok(Self { table, reverse })
+        let merged = merged(&table, host, &mut resolver);
+        Ok(Self { table, reverse, merged })
+    }
+
+    /// Whether this directory may be one whose listing is not the host's.
+    pub fn is_merged(&self, id: (u64, u64)) -> bool {
+        self.merged.binary_search(&id).is_ok()
     }
 
     /// Writes the guest path of a host path to `out`; false where the guest cannot see it.
@@ -111,6 +119,28 @@ fn is_directory<H: Host>(table: &Table, host: &mut H, resolver: &mut Resolver, a
         }
         _ => false,
     }
+}
+
+fn merged<H: Host>(table: &Table, host: &mut H, resolver: &mut Resolver) -> Vec<(u64, u64)> {
+    let mut all = vec![];
+    let mut todo = vec![NodeId::ROOT];
+    while let Some(id) = todo.pop() {
+        todo.extend(table.children(id));
+        let mut guest = Buf::<PATH_MAX>::new();
+        let listed = table.has_children(id) || table.node(id).kind() == Kind::Placeholder;
+        if !listed || table.guest_path(id, &mut guest).is_err() {
+            continue;
+        }
+        let request =
+            Request { base: b"/", path: guest.as_bytes(), follow: Follow::Yes, restrict: Restrict::default() };
+        if resolver.resolve(table, host, &request).is_ok()
+            && let Ok(st) = crate::sys::stat(resolver.host(), crate::resolve::Last::Followed)
+        {
+            all.push(st.id);
+        }
+    }
+    all.sort_unstable();
+    all
 }
 
 /// The guest path with links followed as far as the guest has anything, the rest as it stands.

@@ -21,7 +21,7 @@ pub const SLOTS: u64 = 0x10_0000;
 /// Bytes of one slot: the registers of a call in flight and two translated paths. Only pages written to cost memory.
 pub const SLOT_LEN: u64 = 5 * PAGE;
 /// Slots in the region: threads that one session can have at a time.
-pub const SLOT_COUNT: u64 = 32_768;
+pub const SLOT_COUNT: u64 = 8_192;
 /// Offset of the scratch area for argument vectors that are too long for a slot.
 pub const SCRATCH: u64 = SLOTS + SLOT_LEN * SLOT_COUNT;
 /// Bytes of the scratch area: more than the 6 MiB that execve(2) takes.

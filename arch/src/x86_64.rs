@@ -111,10 +111,11 @@ impl Regs {
         self.0.rcx = slot.ret;
     }
 
-    /// Starts injected code at `ip` with one argument; at an exec stop the number register is the kernel's.
-    pub fn start(&mut self, ip: u64, argument: u64) {
+    /// Starts injected code at `ip` with one argument and a stack that ends below `sp`.
+    pub fn start(&mut self, ip: u64, argument: u64, sp: u64) {
         self.0.rip = ip;
         self.0.rdi = argument;
+        self.0.rsp = sp;
     }
 }
 

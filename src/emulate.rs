@@ -1,0 +1,3 @@
+//! What a guest is told that the kernel would not say.
+
+pub mod proc;

@@ -1,0 +1,319 @@
+//! execve(2): which host file the kernel is asked to execute, and what is done in the new program before it runs.
+//!
+//! * [`elf`], [`shebang`]: what the file is.
+//! * [`plan`]: the script for the loader; [`auxv`]: the stack it finds.
+//!
+//! Where the kernel would find the guest's interpreter at the path the program names, or there is none, it executes
+//! the program's host file itself. Otherwise, as for every program of nix, it executes the *interpreter's* host
+//! file, and the loader maps the program beside it and corrects what the kernel told about it: the auxiliary
+//! vector, the break, the name. Scripts are resolved here, because their interpreter is a guest path too.
+//!
+//! The path string that execve(2) leaves on the new stack (`AT_EXECFN`) is the host's; it is padded with slashes to
+//! be no shorter than the guest's, which is then written over it.
+
+pub mod auxv;
+pub mod elf;
+pub mod plan;
+pub mod shebang;
+
+use crate::host::HostTree;
+use crate::path::{GuestPath, PATH_MAX};
+use crate::resolve::{Follow, Last, Request, Restrict};
+use crate::sys;
+use crate::syscall::{Action, Call};
+use crate::tracee::memory::{self, Text};
+use elf::{Elf, Kind};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use syscalls::{Errno, Sysno};
+
+/// An execve(2) that has been let go: what happens when it succeeds.
+#[derive(Debug)]
+pub struct Plan {
+    /// Guest path of the program, for `/proc/self/exe`.
+    pub exe: GuestPath,
+    /// The path as the guest passed it: `AT_EXECFN`.
+    pub execfn: Vec<u8>,
+    /// The kernel names the task after the host path's last component, which is another.
+    pub rename: bool,
+    /// The program that the loader maps, when the kernel executes its interpreter.
+    pub carried: Option<Carried>,
+}
+
+/// A program that the kernel does not execute itself.
+#[derive(Debug)]
+pub struct Carried {
+    /// Its headers.
+    pub elf: Elf,
+    /// Its host path.
+    pub host: Vec<u8>,
+    /// Device and inode, for `ETXTBSY`.
+    pub id: (u64, u64),
+}
+
+/// Interpreters of interpreters that are followed: the kernel's limit (`exec_binprm()`).
+const DEPTH: usize = 5;
+/// The kernel reads a page at most before it knows what a file is.
+const HEAD: usize = 4096;
+
+/// One file on the way to the program that runs.
+struct Step {
+    host: Vec<u8>,
+    guest: GuestPath,
+}
+
+enum Look {
+    /// The kernel finds out by itself, with this host file.
+    Kernel,
+    Script { interpreter: Vec<u8>, argument: Option<Vec<u8>> },
+    Native,
+    Carried { program: Carried, interpreter: Step },
+}
+
+/// execve(2) and execveat(2), with the path in argument `at`.
+///
+/// # Errors
+/// What the call returns.
+pub fn enter(call: &mut Call<'_>, at: usize) -> Result<Action, Errno> {
+    call.task.plan = None;
+    let Some((first, execfn)) = named(call, at)? else { return Ok(Action::Run) };
+    let argv_at = at + 1;
+    let mut step = first;
+    let mut front: Vec<Vec<u8>> = vec![];
+    for depth in 0..=DEPTH {
+        if depth == DEPTH {
+            return Err(Errno::ELOOP);
+        }
+        match look(call, &step, depth)? {
+            Look::Script { interpreter, argument } => {
+                // The script's own name takes the place of argv[0].
+                let script = if depth == 0 { execfn.clone() } else { front.remove(0) };
+                let next = resolve(call, &interpreter)?;
+                let mut new = vec![interpreter];
+                new.extend(argument);
+                new.push(script);
+                new.append(&mut front);
+                front = new;
+                step = next;
+            }
+            Look::Kernel | Look::Native => return begin(call, at, argv_at, step.host.clone(), step, execfn, front, None),
+            Look::Carried { program, interpreter } => {
+                return begin(call, at, argv_at, interpreter.host, step, execfn, front, Some(program));
+            }
+        }
+    }
+    Err(Errno::ELOOP)
+}
+
+/// The file that the call names, and that name; `None` where the kernel refuses by itself.
+fn named(call: &mut Call<'_>, at: usize) -> Result<Option<(Step, Vec<u8>)>, Errno> {
+    let tid = call.task.tid;
+    let mut text = [0; PATH_MAX];
+    let Text::Of(len) = memory::read_path(tid, call.args[at], &mut text) else { return Ok(None) };
+    let flags = if at == 1 { call.args[4] as i32 } else { 0 };
+    let dir = (at == 1).then(|| call.args[0]);
+    if len == 0 {
+        if flags & libc::AT_EMPTY_PATH == 0 {
+            return Ok(None);
+        }
+        return Ok(by_descriptor(call, call.args[0] as i32));
+    }
+    let follow = if flags & libc::AT_SYMLINK_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
+    call.session.text[..=len].copy_from_slice(&text[..=len]);
+    let Some(step) = call.program(dir, len, follow)? else { return Ok(None) };
+    let execfn = match dir {
+        Some(fd) if text[0] != b'/' && fd as i32 != libc::AT_FDCWD => {
+            [format!("/dev/fd/{}/", fd as i32).as_bytes(), &text[..len]].concat()
+        }
+        _ => text[..len].to_vec(),
+    };
+    Ok(Some((step, execfn)))
+}
+
+/// fexecve(3): the file is only known by its descriptor.
+fn by_descriptor(call: &mut Call<'_>, fd: i32) -> Option<(Step, Vec<u8>)> {
+    let host = format!("/proc/{}/fd/{fd}\0", call.task.tid).into_bytes();
+    let mut text = [0; PATH_MAX];
+    let n = sys::readlink(&host, &mut text).ok()?;
+    let mut guest = crate::path::Buf::<PATH_MAX>::new();
+    let shown = text[0] == b'/' && call.session.view.guest(&text[..n], &mut guest);
+    let exe = if shown { guest.as_bytes() } else { &text[..n] };
+    let exe = if exe.first() == Some(&b'/') { GuestPath::new(exe) } else { GuestPath::new(b"/") };
+    Some((Step { host, guest: exe }, format!("/dev/fd/{fd}").into_bytes()))
+}
+
+fn resolve(call: &mut Call<'_>, path: &[u8]) -> Result<Step, Errno> {
+    if path.len() >= PATH_MAX {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    call.session.text[..path.len()].copy_from_slice(path);
+    call.session.text[path.len()] = 0;
+    let step = call.program(None, path.len(), Follow::Yes)?.ok_or(Errno::ENOENT)?;
+    match sys::stat(&step.host, Last::Followed) {
+        Ok(st) if st.mode & libc::S_IFMT == libc::S_IFREG => {
+            sys::executable(&step.host)?;
+            Ok(step)
+        }
+        Ok(_) => Err(Errno::EACCES),
+        Err(e) => {
+            crate::note!(
+                1,
+                "'{}' cannot be executed: its interpreter is not there in the guest: {}",
+                String::from_utf8_lossy(path),
+                sys::io(e)
+            );
+            Err(e)
+        }
+    }
+}
+
+/// What a file is, and how it can be run.
+fn look(call: &mut Call<'_>, step: &Step, depth: usize) -> Result<Look, Errno> {
+    // At the first file the kernel gives the better error, in its own order.
+    let refuse = |e| if depth == 0 { Ok(Look::Kernel) } else { Err(e) };
+    match sys::stat(&step.host, Last::Followed) {
+        Ok(st) if st.mode & libc::S_IFMT == libc::S_IFREG => {}
+        Ok(_) => return refuse(Errno::EACCES),
+        Err(e) => return refuse(e),
+    }
+    if let Err(e) = sys::executable(&step.host) {
+        return refuse(e);
+    }
+    // Mode 0111: only the kernel can read it.
+    let Ok(fd) = sys::open(&step.host, libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK) else {
+        return Ok(Look::Kernel);
+    };
+    let file = File::from(fd);
+    let mut head = [0; HEAD];
+    let n = file.read_at(&mut head, 0).map_err(|_| Errno::EIO)?;
+    let head = &head[..n];
+    if let Some(line) = shebang::parse(head) {
+        if sys::open_for_writing(file.as_fd()) {
+            return Err(Errno::ETXTBSY);
+        }
+        let line = line?;
+        return Ok(Look::Script {
+            interpreter: line.interpreter.to_vec(),
+            argument: line.argument.map(<[u8]>::to_vec),
+        });
+    }
+    let elf = match elf::parse(head, &file)? {
+        Kind::Other => return Ok(Look::Kernel),
+        Kind::Foreign(machine) => {
+            crate::note!(1, "'{}' is for another machine or word size (ELF machine {machine})", step.guest);
+            return Err(Errno::ENOEXEC);
+        }
+        Kind::Elf(elf) => elf,
+    };
+    let Some(interp) = elf.interp.clone() else { return Ok(Look::Native) };
+    let interpreter = resolve(call, &interp)?;
+    if same_file(&interpreter.host, &interp) {
+        return Ok(Look::Native);
+    }
+    if sys::open_for_writing(file.as_fd()) {
+        return Err(Errno::ETXTBSY);
+    }
+    let st = sys::stat(&step.host, Last::Followed)?;
+    let program = Carried { elf, host: step.host[..step.host.len() - 1].to_vec(), id: st.id };
+    Ok(Look::Carried { program, interpreter })
+}
+
+/// Whether the kernel, which starts at the host's root, would find that file under the path the program names.
+fn same_file(host: &[u8], named: &[u8]) -> bool {
+    if named.first() != Some(&b'/') {
+        return false;
+    }
+    let named = [named, b"\0"].concat();
+    match (sys::stat(host, Last::Followed), sys::stat(&named, Last::Followed)) {
+        (Ok(a), Ok(b)) => a.id == b.id,
+        _ => false,
+    }
+}
+
+/// Lets the kernel execute `host`, and notes what is to be done then.
+#[expect(clippy::too_many_arguments, reason = "the parts of one decision, used once")]
+fn begin(
+    call: &mut Call<'_>,
+    at: usize,
+    argv_at: usize,
+    host: Vec<u8>,
+    program: Step,
+    execfn: Vec<u8>,
+    front: Vec<Vec<u8>>,
+    carried: Option<Carried>,
+) -> Result<Action, Errno> {
+    if !front.is_empty() {
+        call.args[argv_at] = new_arguments(call, call.args[argv_at], &front)?;
+    }
+    let path = &host[..host.len() - 1];
+    let descriptor = at == 1 && call.args[4] as i32 & libc::AT_EMPTY_PATH != 0;
+    let kernel_names_it = descriptor && front.is_empty() && carried.is_none();
+    if !kernel_names_it {
+        let padded = [vec![b'/'; execfn.len().saturating_sub(path.len())].as_slice(), &host].concat();
+        if padded.len() > PATH_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let same = padded[..padded.len() - 1] == execfn[..] && front.is_empty();
+        if descriptor {
+            // The descriptor is the script's or the program's, and it is another file that is executed.
+            call.number = Some(Sysno::execve);
+            let a = call.args;
+            call.args = [call.slot.push(&padded)?, a[2], a[3], 0, 0, 0];
+        } else if !same {
+            call.args[at] = call.slot.push(&padded)?;
+        }
+    }
+    let name = |p: &[u8]| p.rsplit(|&b| b == b'/').next().map_or_else(Vec::new, <[u8]>::to_vec);
+    let rename = !kernel_names_it && name(path) != name(&execfn);
+    call.task.plan = Some(Box::new(Plan { exe: program.guest, execfn, rename, carried }));
+    Ok(Action::Run)
+}
+
+/// A new argument vector: `front`, then the guest's own from its second on.
+fn new_arguments(call: &mut Call<'_>, argv: u64, front: &[Vec<u8>]) -> Result<u64, Errno> {
+    let mut words: Vec<u64> = vec![];
+    for text in front {
+        let text = [text, b"\0".as_slice()].concat();
+        words.push(call.session.region.scratch(&text).ok_or(Errno::E2BIG)?);
+    }
+    let mut i = 0u64;
+    while argv != 0 {
+        let word = memory::word(call.task.tid, argv.wrapping_add(8 * i))?;
+        if word == 0 {
+            break;
+        }
+        if i > 0 {
+            words.push(word);
+        }
+        i += 1;
+        // More pointers than the kernel takes (MAX_ARG_STRINGS is larger, but not its 6 MiB).
+        if i > 6 << 20 {
+            return Err(Errno::E2BIG);
+        }
+    }
+    words.push(0);
+    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+    call.session.region.scratch(&bytes).ok_or(Errno::E2BIG)
+}
+
+impl Call<'_> {
+    /// The program that the first `len` bytes of the session's text name; `None` where the kernel refuses.
+    fn program(&mut self, dir: Option<u64>, len: usize, follow: Follow) -> Result<Option<Step>, Errno> {
+        let Some(base) = self.base_for(dir) else { return Ok(None) };
+        let session = &mut *self.session;
+        let request =
+            Request { base: base.as_bytes(), path: &session.text[..len], follow, restrict: Restrict::default() };
+        let mut host = HostTree::new(&mut session.stats.host_calls, Some(&session.view), self.tasks, self.task);
+        let found = session.resolver.resolve(&session.view.table, &mut host, &request)?;
+        if found.void {
+            return Err(Errno::ENOENT);
+        }
+        session.stats.paths += 1;
+        let guest = session.resolver.guest();
+        if guest.len() >= PATH_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        Ok(Some(Step { host: session.resolver.host().to_vec(), guest: GuestPath::new(guest) }))
+    }
+}

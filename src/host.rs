@@ -1,0 +1,90 @@
+//! The host's file tree as one tracee sees it: [`Host`] over real system calls, with the links of /proc that would
+//! otherwise speak of the tracer or in host paths.
+
+use crate::emulate::proc::{self, ProcLink};
+use crate::path::{Buf, PATH_MAX};
+use crate::resolve::{Host, Last, Link, Plain};
+use crate::sys;
+use crate::tracee::{Registry, Task};
+use crate::view::View;
+use syscalls::Errno;
+
+/// See the module.
+pub struct HostTree<'a> {
+    calls: &'a mut u64,
+    view: Option<&'a View>,
+    who: Option<(&'a Registry, &'a Task)>,
+}
+
+impl<'a> HostTree<'a> {
+    /// The tree as `task` sees it; `calls` counts the questions.
+    pub fn new(calls: &'a mut u64, view: Option<&'a View>, tasks: &'a Registry, task: &'a Task) -> Self {
+        Self { calls, view, who: Some((tasks, task)) }
+    }
+
+    /// The tree while the view is built: nobody looks yet.
+    pub fn bare(calls: &'a mut u64) -> Self {
+        Self { calls, view: None, who: None }
+    }
+
+    fn proc_link(&self, path: &[u8], link: ProcLink, out: &mut [u8]) -> Link {
+        let text = |out: &mut [u8], text: &[u8]| {
+            out[..text.len()].copy_from_slice(text);
+            Link::Text(text.len())
+        };
+        let Some((tasks, me)) = self.who else { return raw(path, out) };
+        match link {
+            ProcLink::Own => text(out, me.tgid.to_string().as_bytes()),
+            ProcLink::OwnThread => text(out, format!("{}/task/{}", me.tgid, me.tid).as_bytes()),
+            ProcLink::Root(pid) if proc::traced(tasks, me, pid) => text(out, b"/"),
+            ProcLink::Exe(pid) => match proc::exe_of(tasks, me, pid) {
+                Some(exe) => text(out, exe.as_bytes()),
+                None => self.magic(path, out),
+            },
+            ProcLink::Root(_) | ProcLink::Cwd(_) | ProcLink::Other => self.magic(path, out),
+        }
+    }
+
+    fn magic(&self, path: &[u8], out: &mut [u8]) -> Link {
+        let mut host = [0; PATH_MAX];
+        let n = match sys::readlink(path, &mut host) {
+            Ok(n) => n,
+            Err(Errno::EINVAL) => return Link::None,
+            // Longer than a page can say, or not ours to read: the kernel may still follow it.
+            Err(Errno::ENAMETOOLONG) => return Link::Magic(0),
+            Err(e) => return Link::Refused(e),
+        };
+        let host = &host[..n];
+        let mut guest = Buf::<PATH_MAX>::new();
+        match self.view {
+            Some(view) if host.starts_with(b"/") && !proc::is_deleted(host) && view.guest(host, &mut guest) => {
+                out[..guest.len()].copy_from_slice(guest.as_bytes());
+                Link::Magic(guest.len())
+            }
+            _ => Link::Magic(0),
+        }
+    }
+}
+
+fn raw(path: &[u8], out: &mut [u8]) -> Link {
+    match sys::readlink(path, out) {
+        Ok(n) => Link::Text(n),
+        Err(Errno::EINVAL) => Link::None,
+        Err(e) => Link::Refused(e),
+    }
+}
+
+impl Host for HostTree<'_> {
+    fn plain(&mut self, path: &[u8], last: Last) -> Plain {
+        *self.calls += 1;
+        sys::plain(None, path, last)
+    }
+
+    fn link(&mut self, path: &[u8], out: &mut [u8]) -> Link {
+        *self.calls += 1;
+        match proc::link_at(&path[..path.len() - 1]) {
+            Some(link) => self.proc_link(path, link, out),
+            None => raw(path, out),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The system calls that no library wraps as prun needs them. One of the few modules with `unsafe`.
+#![allow(unsafe_code)]
+
+use crate::resolve::{Last, Plain};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use syscalls::Errno;
+
+/// The errno of the call that has just failed on this thread.
+pub fn errno() -> Errno {
+    Errno::new(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// An errno as an error of the standard library, for messages.
+pub fn io(e: Errno) -> std::io::Error {
+    std::io::Error::from_raw_os_error(e.into_raw())
+}
+
+/// openat2(2) has answered `ENOSYS`; found by doing, once.
+static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
+
+fn nul_terminated(path: &[u8]) -> *const libc::c_char {
+    assert!(path.last() == Some(&0), "paths on their way to the kernel end in a NUL");
+    path.as_ptr().cast()
+}
+
+/// Whether `path`, relative to `at` if it is not absolute, can be walked without meeting a symbolic link.
+///
+/// openat2(2) with `RESOLVE_NO_SYMLINKS`: `ELOOP` means a link; any other error is one that a walk of the path ends
+/// with whoever makes it. Needs Linux 5.6; before, and when descriptors run out, the answer is unknown.
+pub fn plain(at: Option<BorrowedFd<'_>>, path: &[u8], last: Last) -> Plain {
+    if NO_OPENAT2.load(Ordering::Relaxed) {
+        return Plain::Unknown;
+    }
+    let nofollow = if last == Last::Kept { libc::O_NOFOLLOW } else { 0 };
+    let how = [(libc::O_PATH | libc::O_CLOEXEC | nofollow) as u64, 0, libc::RESOLVE_NO_SYMLINKS];
+    let dir = at.map_or(libc::AT_FDCWD, |fd| fd.as_raw_fd());
+    let path = nul_terminated(path);
+    // SAFETY: the path ends in a NUL, and `how` is a `struct open_how` of the size given.
+    let fd = unsafe { libc::syscall(libc::SYS_openat2, dir, path, how.as_ptr(), size_of_val(&how)) };
+    if fd >= 0 {
+        // SAFETY: the call has just made this descriptor, nobody else has it.
+        drop(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
+        return Plain::Yes;
+    }
+    match errno() {
+        Errno::ELOOP => Plain::Link,
+        Errno::ENOSYS => {
+            NO_OPENAT2.store(true, Ordering::Relaxed);
+            Plain::Unknown
+        }
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EAGAIN | Errno::EPERM | Errno::EINVAL => {
+            Plain::Unknown
+        }
+        _ => Plain::Yes,
+    }
+}
+
+/// readlink(2) into `out`.
+///
+/// # Errors
+/// The call's.
+pub fn readlink(path: &[u8], out: &mut [u8]) -> Result<usize, Errno> {
+    let path = nul_terminated(path);
+    // SAFETY: the path ends in a NUL and the buffer is as long as said.
+    let n = unsafe { libc::readlink(path, out.as_mut_ptr().cast(), out.len()) };
+    usize::try_from(n).map_err(|_| errno())
+}
+
+/// open(2) with `O_CLOEXEC`.
+///
+/// # Errors
+/// The call's.
+pub fn open(path: &[u8], flags: i32) -> Result<OwnedFd, Errno> {
+    let path = nul_terminated(path);
+    // SAFETY: the path ends in a NUL.
+    let fd = unsafe { libc::open(path, flags | libc::O_CLOEXEC) };
+    if fd < 0 {
+        return Err(errno());
+    }
+    // SAFETY: the call has just made this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// openat(2) with `O_CLOEXEC`.
+///
+/// # Errors
+/// The call's.
+pub fn open_at(dir: BorrowedFd<'_>, path: &[u8], flags: i32) -> Result<OwnedFd, Errno> {
+    let path = nul_terminated(path);
+    // SAFETY: the path ends in a NUL.
+    let fd = unsafe { libc::openat(dir.as_raw_fd(), path, flags | libc::O_CLOEXEC) };
+    if fd < 0 {
+        return Err(errno());
+    }
+    // SAFETY: the call has just made this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What fstatat(2) says of a path.
+#[derive(Clone, Copy, Debug)]
+pub struct Stat {
+    /// Device and inode.
+    pub id: (u64, u64),
+    /// Type and permissions.
+    pub mode: u32,
+}
+
+/// stat(2), or lstat(2) with [`Last::Kept`].
+///
+/// # Errors
+/// The call's.
+pub fn stat(path: &[u8], last: Last) -> Result<Stat, Errno> {
+    let path = nul_terminated(path);
+    // SAFETY: all-zero bytes are a valid `stat`.
+    let mut st: libc::stat = unsafe { std::mem::zeroed() };
+    let flags = if last == Last::Kept { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
+    // SAFETY: the path ends in a NUL and `st` is writable.
+    if unsafe { libc::fstatat(libc::AT_FDCWD, path, &raw mut st, flags) } < 0 {
+        return Err(errno());
+    }
+    Ok(Stat { id: (st.st_dev, st.st_ino), mode: st.st_mode })
+}
+
+/// Whether the file may be executed, by its mode and its mount: access(2) with effective ids.
+///
+/// # Errors
+/// The call's.
+pub fn executable(path: &[u8]) -> Result<(), Errno> {
+    let path = nul_terminated(path);
+    // SAFETY: the path ends in a NUL.
+    if unsafe { libc::faccessat(libc::AT_FDCWD, path, libc::X_OK, libc::AT_EACCESS) } < 0 {
+        return Err(errno());
+    }
+    Ok(())
+}
+
+/// Whether a file is open for writing somewhere, as far as a lease tells: fcntl(2) refuses a read lease with
+/// `EAGAIN` then. Only the owner of a file may ask; to everybody else it looks closed.
+pub fn open_for_writing(file: BorrowedFd<'_>) -> bool {
+    let fd = file.as_raw_fd();
+    // SAFETY: fcntl with integer arguments on a descriptor that is open.
+    unsafe {
+        if libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) < 0 {
+            return errno() == Errno::EAGAIN;
+        }
+        libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK);
+    }
+    false
+}
+
+/// A 64-bit number that a guest cannot guess.
+pub fn random() -> u64 {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the buffer is as long as said.
+    let n = unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), 0) };
+    if n != 8 {
+        // Before Linux 3.17. AT_RANDOM is sixteen bytes that the kernel drew for this process.
+        // SAFETY: AT_RANDOM points to sixteen readable bytes for the life of the process.
+        unsafe {
+            let at = libc::getauxval(libc::AT_RANDOM) as *const u8;
+            if !at.is_null() {
+                std::ptr::copy_nonoverlapping(at, bytes.as_mut_ptr(), 8);
+            }
+        }
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        return u64::from_ne_bytes(bytes) ^ (now as u64).rotate_left(32) ^ u64::from(std::process::id());
+    }
+    u64::from_ne_bytes(bytes)
+}

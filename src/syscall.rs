@@ -1,0 +1,180 @@
+//! One system call of a guest: what its row of the [`table`] says, done.
+//!
+//! A handler looks at the arguments, changes them through [`Call`], and says with an [`Action`] what should happen;
+//! how it happens (one stop, two stops) is the engine's business ([`crate::tracer`]).
+
+pub mod filter;
+pub mod table;
+
+mod cwd;
+mod dirents;
+mod link;
+mod open;
+mod paths;
+mod socket;
+
+use crate::exec;
+use crate::session::Session;
+use crate::tracee::region::Slot;
+use crate::tracee::{Registry, Task, memory};
+use prun_arch::Regs;
+use syscalls::{Errno, Sysno};
+use table::{Row, Touch, When, Work};
+
+pub use dirents::Listing;
+pub use socket::Received;
+
+/// What should happen to the call.
+#[derive(Debug)]
+pub enum Action {
+    /// Run it; arguments that were changed are put back afterwards.
+    Run,
+    /// Run it, then do more work with its result.
+    RunThen(Exit),
+    /// Do not run it; it returns this.
+    Return(i64),
+}
+
+/// Work that needs a result.
+#[derive(Debug)]
+pub enum Exit {
+    /// Nothing but putting the arguments back: the two-stop engine.
+    Restore,
+    /// The current directory is now this.
+    Chdir(crate::path::GuestPath),
+    /// The current directory is now that of a descriptor.
+    Fchdir,
+    /// The task's [`crate::tracee::Fs`] is its own now.
+    Unshare,
+    /// A merged listing.
+    Listing(Listing),
+    /// Addresses that the kernel wrote.
+    Received(Received),
+}
+
+/// A call that is being worked on.
+pub struct Call<'a> {
+    /// The session.
+    pub session: &'a mut Session,
+    /// All other tasks.
+    pub tasks: &'a Registry,
+    /// The caller.
+    pub task: &'a mut Task,
+    /// Its registers when it stopped.
+    pub regs: &'a mut Regs,
+    /// The arguments the kernel will see.
+    pub args: [u64; 6],
+    /// Memory for what replaces them.
+    pub slot: Slot,
+    /// The number the kernel will see, where it is another call.
+    pub number: Option<Sysno>,
+}
+
+impl<'a> Call<'a> {
+    /// The call that `task` is stopped at.
+    pub fn new(session: &'a mut Session, tasks: &'a Registry, task: &'a mut Task, regs: &'a mut Regs) -> Self {
+        let slot = Slot::new(task.tid, task.slot, task.mm.borrow().private);
+        let args = regs.args();
+        Self { session, tasks, task, regs, args, slot, number: None }
+    }
+
+    /// Does what the table says.
+    ///
+    /// # Errors
+    /// What the call shall return instead of being run.
+    pub fn enter(&mut self, row: &'static Row) -> Result<Action, Errno> {
+        match row.work {
+            Work::Paths(touch) => {
+                self.translate(row, touch)?;
+                Ok(Action::Run)
+            }
+            Work::Open(flags) => self.open(row, flags),
+            Work::Creat => self.creat(row),
+            Work::Open2 => self.open2(),
+            Work::Rename => self.rename(row),
+            Work::HardLink => self.hard_link(row),
+            Work::Chdir => self.chdir(),
+            Work::Fchdir => Ok(Action::RunThen(Exit::Fchdir)),
+            Work::Getcwd => self.getcwd(),
+            Work::Readlink(at) => self.readlink(row, at as usize),
+            Work::Getdents(wide) => self.getdents(wide),
+            Work::Exec(at) => exec::enter(self, at as usize),
+            Work::Unshare => Ok(Action::RunThen(Exit::Unshare)),
+            Work::Clone => {
+                self.args[0] &= !u64::from(libc::CLONE_UNTRACED as u32);
+                Ok(Action::Run)
+            }
+            Work::Clone3 => self.clone3(),
+            Work::AddrIn(at) => self.addr_in(at as usize),
+            Work::AddrOut(at) => self.addr_out(at as usize),
+            Work::SendMsg => self.sendmsg(),
+            Work::SendMmsg => self.sendmmsg(),
+            Work::RecvMsg => self.recvmsg(),
+            Work::RecvMmsg => self.recvmmsg(),
+            Work::FdChange => self.fd_change(),
+            Work::Refuse(errno) => {
+                self.translate(row, Touch::Reads)?;
+                // Bad arguments first, in the kernel's order: a path that cannot be looked up is its own error.
+                if let (false, Some(e)) = (row.args.is_empty(), self.lookup_error(row)) {
+                    return Err(e);
+                }
+                if row.when == When::Always && self.session.names_refusals() {
+                    crate::note!(1, "{} is refused: {}", row.call.name(), crate::sys::io(errno));
+                }
+                Err(errno)
+            }
+        }
+    }
+
+    /// Finishes a call at its exit stop; `regs` holds its result.
+    pub fn leave(&mut self, exit: Exit) -> Option<Again> {
+        match exit {
+            Exit::Restore => None,
+            Exit::Chdir(guest) => {
+                if self.regs.result() == 0 {
+                    self.set_cwd(guest);
+                }
+                None
+            }
+            Exit::Fchdir => {
+                if self.regs.result() == 0 {
+                    self.fchdir_done();
+                }
+                None
+            }
+            Exit::Unshare => {
+                if self.regs.result() == 0 {
+                    self.unshare_fs();
+                }
+                None
+            }
+            Exit::Listing(listing) => self.listed(listing),
+            Exit::Received(received) => {
+                self.received(&received);
+                None
+            }
+        }
+    }
+
+    /// clone3(2): the flag that hides the child from its tracer is taken out of a copy of the structure.
+    fn clone3(&mut self) -> Result<Action, Errno> {
+        let mut bytes = [0; 512];
+        let size = self.args[1] as usize;
+        if size < 8 || size > bytes.len() || memory::read(self.task.tid, self.args[0], &mut bytes[..size]).is_err() {
+            return Ok(Action::Run);
+        }
+        let untraced = u64::from(libc::CLONE_UNTRACED as u32);
+        let flags = u64::from_ne_bytes([
+            bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7],
+        ]);
+        if flags & untraced != 0 {
+            bytes[..8].copy_from_slice(&(flags & !untraced).to_ne_bytes());
+            self.args[0] = self.slot.push(&bytes[..size])?;
+        }
+        Ok(Action::Run)
+    }
+}
+
+/// The call's instruction has to run once more with the guest's own arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again;

@@ -1,0 +1,245 @@
+//! The seccomp filter, derived from the table.
+//!
+//! The number is tested first, by a balanced tree of comparisons, and only JGE and RET lie on the way to the
+//! verdict of a call that never stops: so the kernel finds those calls constant and puts them in its bitmap
+//! (`seccomp_is_const_allow()`, Linux 5.11). Arguments and the instruction pointer are loaded behind that, for the
+//! calls with a row only.
+//!
+//! A filter can never be changed once installed, so the first one holds two doors: calls made from the window's
+//! free area ([`layout::FREE_START`]) pass, for code that translates inside the guest, and openat(2) passes with
+//! the session's secret in its sixth argument, which the loader uses right after execve(2).
+
+use super::table::{LEN, When, row};
+use libc::sock_filter;
+use prun_arch::{AUDIT_ARCH, FOREIGN_BIT, WINDOW, layout};
+use syscalls::Sysno;
+
+const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+const TRACE: u32 = libc::SECCOMP_RET_TRACE;
+const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+
+const LD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const JEQ: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const JGE: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const JSET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+const RET: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+
+/// Offsets in `struct seccomp_data`.
+const NR: u32 = 0;
+const ARCH: u32 = 4;
+const IP: u32 = 8;
+const ARGS: u32 = 16;
+
+/// What the filter depends on besides the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// Some listing differs from the host's.
+    pub merged: bool,
+    /// Some binding is read-only.
+    pub read_only: bool,
+    /// Lets the loader's openat(2) pass.
+    pub secret: u64,
+}
+
+const fn ins(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+/// What is done about one number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Return(u32),
+    /// Stopped, unless called from the free area.
+    Stop,
+    /// Stopped as above, if the bits of an argument say so.
+    Check(When),
+    /// openat(2).
+    Open,
+}
+
+fn verdict(number: usize, needs: &Needs) -> Verdict {
+    let Some(row) = row(number as u32) else {
+        let known = Sysno::new(number).is_some();
+        return Verdict::Return(if known { ALLOW } else { ENOSYS });
+    };
+    match row.when {
+        When::Always if row.call == Sysno::openat => Verdict::Open,
+        When::Always => Verdict::Stop,
+        When::Merged if !needs.merged => Verdict::Return(ALLOW),
+        When::ReadOnly if !needs.read_only => Verdict::Return(ALLOW),
+        When::Merged | When::ReadOnly => Verdict::Stop,
+        when => Verdict::Check(when),
+    }
+}
+
+/// The whole program, for tracees of the native ABI; calls of every other ABI answer `ENOSYS`.
+pub fn program(needs: &Needs) -> Vec<sock_filter> {
+    let mut runs: Vec<(u32, Verdict)> = vec![];
+    for number in 0..=LEN {
+        let verdict = if number == LEN { Verdict::Return(ENOSYS) } else { verdict(number, needs) };
+        if runs.last().is_none_or(|&(_, v)| v != verdict) {
+            runs.push((number as u32, verdict));
+        }
+    }
+    let mut out =
+        vec![ins(LD, 0, 0, ARCH), ins(JEQ, 1, 0, AUDIT_ARCH), ins(RET, 0, 0, ENOSYS), ins(LD, 0, 0, NR)];
+    let _ = FOREIGN_BIT; // x32 numbers are above LEN: the last run refuses them.
+    out.extend(tree(&runs, needs));
+    out
+}
+
+fn tree(runs: &[(u32, Verdict)], needs: &Needs) -> Vec<sock_filter> {
+    if let [(_, verdict)] = runs {
+        return leaf(*verdict, needs);
+    }
+    let (low, high) = runs.split_at(runs.len() / 2);
+    let (low_code, high_code) = (tree(low, needs), tree(high, needs));
+    let first = high[0].0;
+    let mut out = vec![];
+    match u8::try_from(low_code.len()) {
+        Ok(over) => out.push(ins(JGE, over, 0, first)),
+        Err(_) => {
+            // Too far for a conditional jump: hop over a long one.
+            out.push(ins(JGE, 0, 1, first));
+            out.push(ins((libc::BPF_JMP | libc::BPF_JA) as u16, 0, 0, low_code.len() as u32));
+        }
+    }
+    out.extend(low_code);
+    out.extend(high_code);
+    out
+}
+
+fn leaf(verdict: Verdict, needs: &Needs) -> Vec<sock_filter> {
+    let low = |arg: u8| ARGS + 8 * u32::from(arg);
+    let mut out = vec![];
+    match verdict {
+        Verdict::Return(value) => return vec![ins(RET, 0, 0, value)],
+        Verdict::Stop => {}
+        Verdict::Check(When::NotNull(arg)) => {
+            out.push(ins(LD, 0, 0, low(arg)));
+            out.push(ins(JEQ, 0, 3, 0));
+            out.push(ins(LD, 0, 0, low(arg) + 4));
+            out.push(ins(JEQ, 0, 1, 0));
+            out.push(ins(RET, 0, 0, ALLOW));
+        }
+        Verdict::Check(When::Flag(arg, bits)) => {
+            out.push(ins(LD, 0, 0, low(arg)));
+            out.push(ins(JSET, 1, 0, bits));
+            out.push(ins(RET, 0, 0, ALLOW));
+        }
+        Verdict::Check(_) => {}
+        Verdict::Open => {
+            out.push(ins(LD, 0, 0, low(5)));
+            out.push(ins(JEQ, 0, 3, needs.secret as u32));
+            out.push(ins(LD, 0, 0, low(5) + 4));
+            out.push(ins(JEQ, 0, 1, (needs.secret >> 32) as u32));
+            out.push(ins(RET, 0, 0, ALLOW));
+        }
+    }
+    // The address after the call instruction; the free area is 16-page aligned and does not cross 4 GiB.
+    let start = WINDOW + layout::FREE_START;
+    let end = start + layout::FREE_LEN;
+    out.push(ins(LD, 0, 0, IP + 4));
+    out.push(ins(JEQ, 0, 4, (start >> 32) as u32));
+    out.push(ins(LD, 0, 0, IP));
+    out.push(ins(JGE, 0, 2, start as u32));
+    out.push(ins(JGE, 1, 0, end as u32));
+    out.push(ins(RET, 0, 0, ALLOW));
+    out.push(ins(RET, 0, 0, TRACE));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Data {
+        nr: u32,
+        arch: u32,
+        ip: u64,
+        args: [u64; 6],
+    }
+
+    /// The kernel's interpreter, for the instructions used here; also counts them.
+    fn run(program: &[sock_filter], data: &Data) -> (u32, usize) {
+        let (mut pc, mut a, mut steps) = (0, 0u32, 0);
+        loop {
+            let i = program[pc];
+            steps += 1;
+            pc += 1;
+            match i.code {
+                LD => {
+                    a = match i.k {
+                        NR => data.nr,
+                        ARCH => data.arch,
+                        8 => data.ip as u32,
+                        12 => (data.ip >> 32) as u32,
+                        k => {
+                            let word = data.args[((k - ARGS) / 8) as usize];
+                            if (k - ARGS) % 8 == 0 { word as u32 } else { (word >> 32) as u32 }
+                        }
+                    }
+                }
+                JEQ => pc += usize::from(if a == i.k { i.jt } else { i.jf }),
+                JGE => pc += usize::from(if a >= i.k { i.jt } else { i.jf }),
+                JSET => pc += usize::from(if a & i.k != 0 { i.jt } else { i.jf }),
+                RET => return (i.k, steps),
+                code if code == (libc::BPF_JMP | libc::BPF_JA) as u16 => pc += i.k as usize,
+                code => panic!("instruction {code:#x}"),
+            }
+        }
+    }
+
+    fn ask(needs: &Needs, nr: u32, ip: u64, args: [u64; 6]) -> u32 {
+        run(&program(needs), &Data { nr, arch: AUDIT_ARCH, ip, args }).0
+    }
+
+    const NEEDS: Needs = Needs { merged: true, read_only: false, secret: 0x1234_5678_9abc_def0 };
+
+    #[test]
+    fn verdicts_follow_the_table() {
+        for nr in 0..1000 {
+            let expected = match (row(nr), Sysno::new(nr as usize)) {
+                (None, None) => ENOSYS,
+                (None, Some(_)) => ALLOW,
+                (Some(r), _) => match r.when {
+                    When::Always | When::Merged => TRACE,
+                    _ => ALLOW,
+                },
+            };
+            assert_eq!(ask(&NEEDS, nr, 0x40_0000, [0; 6]), expected, "number {nr}");
+        }
+        assert_eq!(ask(&NEEDS, Sysno::recvfrom as u32, 0, [0, 0, 0, 0, 1 << 40, 0]), TRACE);
+        assert_eq!(ask(&NEEDS, Sysno::clone as u32, 0, [u64::from(libc::CLONE_UNTRACED as u32), 0, 0, 0, 0, 0]), TRACE);
+    }
+
+    #[test]
+    fn foreign_calls_do_not_slip_past() {
+        let p = program(&NEEDS);
+        for (nr, arch) in [(5, 0x4000_0003), (FOREIGN_BIT | 2, AUDIT_ARCH), (u32::MAX, AUDIT_ARCH)] {
+            assert_eq!(run(&p, &Data { nr, arch, ip: 0, args: [0; 6] }).0, ENOSYS);
+        }
+    }
+
+    #[test]
+    fn the_two_doors_open_for_nothing_else() {
+        let open = Sysno::openat as u32;
+        let (start, end) = (WINDOW + layout::FREE_START, WINDOW + layout::FREE_START + layout::FREE_LEN);
+        assert_eq!(ask(&NEEDS, open, start, [0; 6]), ALLOW);
+        assert_eq!(ask(&NEEDS, open, end - 1, [0; 6]), ALLOW);
+        for ip in [start - 1, end, WINDOW + 2, start ^ (1 << 40)] {
+            assert_eq!(ask(&NEEDS, open, ip, [0; 6]), TRACE, "{ip:#x}");
+        }
+        assert_eq!(ask(&NEEDS, open, 0, [0, 0, 0, 0, 0, NEEDS.secret]), ALLOW);
+        assert_eq!(ask(&NEEDS, open, 0, [0, 0, 0, 0, 0, NEEDS.secret ^ (1 << 60)]), TRACE);
+        assert_eq!(ask(&NEEDS, Sysno::stat as u32, 0, [0, 0, 0, 0, 0, NEEDS.secret]), TRACE);
+    }
+
+    #[test]
+    fn a_call_without_a_path_costs_few_instructions() {
+        let p = program(&NEEDS);
+        let steps = |nr| run(&p, &Data { nr: nr as u32, arch: AUDIT_ARCH, ip: 0, args: [0; 6] }).1;
+        assert!(steps(Sysno::read) <= 12 && steps(Sysno::fstat) <= 12, "{} {}", steps(Sysno::read), steps(Sysno::fstat));
+        assert!(p.len() < 4096);
+    }
+}

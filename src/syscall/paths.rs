@@ -1,0 +1,391 @@
+//! The path arguments of a call: read, resolved, written to the slot.
+
+use super::Call;
+use super::table::{Arg, Row, Touch};
+use crate::emulate::proc;
+use crate::host::HostTree;
+use crate::path::{Buf, GuestPath, PATH_MAX};
+use crate::resolve::{Follow, Found, Last, Plain, Request, Restrict};
+use crate::sys;
+use crate::tracee::Cwd;
+use crate::tracee::memory::{self, Text};
+use crate::view::{Access, Kind};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use syscalls::Errno;
+
+/// A path argument after translation.
+#[derive(Debug)]
+pub(super) enum Named {
+    /// The kernel gets what the guest passed, because it is refused anyway or because it means the same.
+    Untouched,
+    /// It was resolved: the paths are in the session's resolver.
+    Found(Found),
+}
+
+/// `AT_FDCWD` as it arrives in a register: the kernel looks at the low 32 bits.
+pub(super) fn is_cwd(fd: u64) -> bool {
+    fd as i32 == libc::AT_FDCWD
+}
+
+impl Call<'_> {
+    /// Translates every path argument of a row.
+    pub(super) fn translate(&mut self, row: &Row, touch: Touch) -> Result<(), Errno> {
+        let mut dir = None;
+        for (i, arg) in row.args.iter().enumerate() {
+            if *arg == Arg::At {
+                dir = Some(self.args[i]);
+                continue;
+            }
+            let Some(follow) = self.follow(*arg) else { continue };
+            let named = self.path(dir, i, follow, touch != Touch::Reads, Restrict::default())?;
+            self.permit(&named, touch)?;
+            dir = None;
+        }
+        Ok(())
+    }
+
+    fn follow(&self, arg: Arg) -> Option<Follow> {
+        let flag = |n: u8, bit: u32| self.args[n as usize] as u32 & bit != 0;
+        match arg {
+            Arg::Pass | Arg::At => None,
+            Arg::Path => Some(Follow::Yes),
+            Arg::Link => Some(Follow::No),
+            Arg::Entry => Some(Follow::Entry),
+            Arg::Unless(n, bit) => Some(if flag(n, bit) { Follow::No } else { Follow::Yes }),
+            Arg::If(n, bit) => Some(if flag(n, bit) { Follow::Yes } else { Follow::No }),
+        }
+    }
+
+    /// Translates the path in argument `at`, relative to descriptor `dir` (the current directory where `None`).
+    ///
+    /// `exact`: the binding that covers it must be known, because the call changes something.
+    pub(super) fn path(
+        &mut self,
+        dir: Option<u64>,
+        at: usize,
+        follow: Follow,
+        exact: bool,
+        restrict: Restrict,
+    ) -> Result<Named, Errno> {
+        let named = self.find(dir, self.args[at], follow, exact, restrict)?;
+        if let Named::Found(found) = named {
+            self.replace(at, &found)?;
+        } else {
+            self.session.stats.untouched += 1;
+        }
+        Ok(named)
+    }
+
+    /// Resolves the path at address `at` without rewriting anything.
+    pub(super) fn find(
+        &mut self,
+        dir: Option<u64>,
+        at: u64,
+        follow: Follow,
+        exact: bool,
+        restrict: Restrict,
+    ) -> Result<Named, Errno> {
+        self.session.stats.paths += 1;
+        let len = match memory::read_path(self.task.tid, at, &mut self.session.text) {
+            // `EFAULT`, `ENAMETOOLONG`, `ENOENT` and `AT_EMPTY_PATH`: the kernel reads the same bytes.
+            Text::Fault | Text::TooLong | Text::Of(0) => return Ok(Named::Untouched),
+            Text::Of(len) => len,
+        };
+        self.find_text(dir, len, follow, exact, restrict)
+    }
+
+    /// Resolves the first `len` bytes of the session's text buffer, which a NUL follows.
+    pub(super) fn find_text(
+        &mut self,
+        dir: Option<u64>,
+        len: usize,
+        follow: Follow,
+        exact: bool,
+        restrict: Restrict,
+    ) -> Result<Named, Errno> {
+        let dir = dir.filter(|&fd| !is_cwd(fd));
+        let absolute = self.session.text[0] == b'/';
+        if !absolute && restrict == Restrict::default() && self.is_local(dir, len, follow, exact) {
+            return Ok(Named::Untouched);
+        }
+        let base = if absolute && restrict == Restrict::default() {
+            GuestPath::new(b"/")
+        } else {
+            match self.base(dir) {
+                Base::At(guest) => guest,
+                Base::Unknown => return self.outside(len),
+            }
+        };
+        let session = &mut *self.session;
+        let path = &session.text[..len];
+        let mut host = HostTree::new(&mut session.stats.host_calls, Some(&session.view), self.tasks, self.task);
+        let request = Request { base: base.as_bytes(), path, follow, restrict };
+        session.resolver.resolve(&session.view.table, &mut host, &request).map(Named::Found)
+    }
+
+    /// Whether a relative path leads, without a link, to a place below its directory that no binding is at: then the
+    /// kernel, starting in that directory, finds the right thing by itself.
+    fn is_local(&mut self, dir: Option<u64>, len: usize, follow: Follow, exact: bool) -> bool {
+        let table = &self.session.view.table;
+        if table.any_placeholder() || (exact && table.any_read_only()) {
+            return false;
+        }
+        let text = &self.session.text[..=len];
+        let path = &text[..len];
+        let mut names = 0;
+        for name in crate::path::components(path) {
+            if name == b".." || table.may_name(name) {
+                return false;
+            }
+            names += 1;
+        }
+        let ends_plain = !path.ends_with(b"/") && !path.ends_with(b"/.") && path != b".";
+        let last = match follow {
+            Follow::Entry => Last::Kept,
+            Follow::No if ends_plain => Last::Kept,
+            _ => Last::Followed,
+        };
+        if names == 0 || (names == 1 && last == Last::Kept && ends_plain) {
+            return true;
+        }
+        self.session.stats.host_calls += 1;
+        let plain = match dir {
+            None => match self.cwd_dir() {
+                Some(cwd) => match cwd.dir.get().and_then(Option::as_ref) {
+                    Some(fd) => sys::plain(Some(fd.as_fd()), &self.session.text[..=len], last),
+                    None => Plain::Unknown,
+                },
+                None => Plain::Unknown,
+            },
+            Some(fd) => match self.open_dir(fd) {
+                Some(dir) => sys::plain(Some(dir.as_fd()), &self.session.text[..=len], last),
+                None => Plain::Unknown,
+            },
+        };
+        plain == Plain::Yes
+    }
+
+    /// The current directory with its descriptor opened.
+    fn cwd_dir(&self) -> Option<Rc<Cwd>> {
+        let cwd = Rc::clone(&self.task.fs.borrow().cwd);
+        let tid = self.task.tid;
+        cwd.dir.get_or_init(|| sys::open(format!("/proc/{tid}/cwd\0").as_bytes(), libc::O_PATH).ok());
+        Some(cwd)
+    }
+
+    fn open_dir(&self, fd: u64) -> Option<OwnedFd> {
+        sys::open(format!("/proc/{}/fd/{}\0", self.task.tid, fd as i32).as_bytes(), libc::O_PATH).ok()
+    }
+
+    /// Guest path of the directory a relative path starts in.
+    pub(super) fn base(&mut self, dir: Option<u64>) -> Base {
+        let tid = self.task.tid;
+        let mut text = [0; PATH_MAX];
+        let link = match dir {
+            None => format!("/proc/{tid}/cwd\0"),
+            Some(fd) => format!("/proc/{tid}/fd/{}\0", fd as i32),
+        };
+        self.session.stats.host_calls += 1;
+        let Ok(n) = sys::readlink(link.as_bytes(), &mut text) else { return Base::Unknown };
+        let host = &text[..n];
+        if dir.is_none() {
+            // Of several guest paths of one directory, the one it was entered by.
+            let cwd = Rc::clone(&self.task.fs.borrow().cwd);
+            if self.leads_to(cwd.guest.as_bytes(), host) {
+                return Base::At(cwd.guest.clone());
+            }
+        }
+        let mut out = Buf::<PATH_MAX>::new();
+        if host.starts_with(b"/") && !proc::is_deleted(host) && self.session.view.guest(host, &mut out) {
+            return Base::At(GuestPath::new(out.as_bytes()));
+        }
+        Base::Unknown
+    }
+
+    /// The directory that the first `len` bytes of the session's text start in; `None` if the guest has no name
+    /// for it.
+    pub(crate) fn base_for(&mut self, dir: Option<u64>) -> Option<GuestPath> {
+        if self.session.text[0] == b'/' {
+            return Some(GuestPath::new(b"/"));
+        }
+        match self.base(dir.filter(|&fd| !is_cwd(fd))) {
+            Base::At(guest) => Some(guest),
+            Base::Unknown => None,
+        }
+    }
+
+    /// Whether the canonical guest path is shown by that host path.
+    fn leads_to(&self, guest: &[u8], host: &[u8]) -> bool {
+        let table = &self.session.view.table;
+        let (mut at, mut bind, mut rest) = (crate::view::NodeId::ROOT, crate::view::NodeId::ROOT, 0);
+        let mut pos = 0;
+        for name in crate::path::components(guest) {
+            let Some(next) = table.child(at, name) else { break };
+            at = next;
+            pos += 1 + name.len();
+            if table.node(at).kind() != Kind::Passage {
+                (bind, rest) = (at, pos);
+            }
+        }
+        let top = table.host(bind);
+        let rest = &guest[rest.min(guest.len())..];
+        let rest = if rest == b"/" { b"" } else { rest };
+        if top == b"/" { host == rest || (rest.is_empty() && host == b"/") } else {
+            host.strip_prefix(top) == Some(rest)
+        }
+    }
+
+    /// A relative path from a directory that has no guest path: deleted, or never shown. The kernel may go down
+    /// from there; where it would climb or follow a link out, the guest sees nothing.
+    fn outside(&mut self, len: usize) -> Result<Named, Errno> {
+        let climbs = crate::path::components(&self.session.text[..len]).any(|c| c == b"..");
+        if climbs { Err(Errno::ENOENT) } else { Ok(Named::Untouched) }
+    }
+
+    /// Puts the resolved path in argument `at`, unless the guest's own string does as well.
+    pub(super) fn replace(&mut self, at: usize, found: &Found) -> Result<(), Errno> {
+        if found.same {
+            self.session.stats.untouched += 1;
+            return Ok(());
+        }
+        if found.void {
+            return Ok(());
+        }
+        self.args[at] = self.store_host()?;
+        Ok(())
+    }
+
+    /// Writes the resolver's host path to the slot; one that is too long for the kernel is reached through a
+    /// directory the tracer holds open.
+    pub(super) fn store_host(&mut self) -> Result<u64, Errno> {
+        let host = self.session.resolver.host();
+        if host.len() <= PATH_MAX {
+            return self.slot.push(host);
+        }
+        let short = self.shorten(PATH_MAX)?;
+        self.slot.push(&short)
+    }
+
+    /// The resolver's host path in at most `limit` bytes, its NUL included, by way of a directory held open.
+    pub(super) fn shorten(&mut self, limit: usize) -> Result<Vec<u8>, Errno> {
+        let host = self.session.resolver.host().to_vec();
+        let path = &host[..host.len() - 1];
+        let room = limit.checked_sub(40).ok_or(Errno::ENAMETOOLONG)?;
+        // The tail that stays: as many whole components as fit.
+        let mut cut = path.len();
+        while let Some(slash) = path[..cut].iter().rposition(|&b| b == b'/') {
+            if path.len() - slash > room || slash == 0 {
+                break;
+            }
+            cut = slash;
+        }
+        if cut == path.len() {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let mut dir = sys::open(b"/\0", libc::O_PATH)?;
+        for piece in pieces(&path[..cut]) {
+            dir = sys::open_at(dir.as_fd(), &piece, libc::O_PATH | libc::O_DIRECTORY)?;
+        }
+        let mut short = self.session.hold(dir);
+        short.extend_from_slice(&path[cut..]);
+        short.push(0);
+        Ok(short)
+    }
+
+    /// Refuses what the view forbids: changes through read-only bindings, changes of mount points, anything new in
+    /// a made-up directory.
+    pub(super) fn permit(&mut self, named: &Named, touch: Touch) -> Result<(), Errno> {
+        let Named::Found(found) = *named else { return Ok(()) };
+        let table = &self.session.view.table;
+        if found.void {
+            return Err(if touch == Touch::Makes { Errno::EROFS } else { Errno::ENOENT });
+        }
+        if let (Touch::Removes, Some(node)) = (touch, found.node) {
+            let passage = table.node(node).kind() == Kind::Passage;
+            return Err(if passage { Errno::ENOTEMPTY } else { Errno::EBUSY });
+        }
+        let writes = match touch {
+            Touch::Reads => false,
+            Touch::Changes | Touch::Makes | Touch::Removes => true,
+            Touch::Asks(mode) => self.args[mode as usize] as i32 & libc::W_OK != 0,
+        };
+        if !writes || table.node(found.bind).access() == Access::ReadWrite {
+            return Ok(());
+        }
+        let exists = self.exists();
+        match touch {
+            // The kernel looks first: an entry that is there is `EEXIST`, a parent that is not is `ENOENT`.
+            Touch::Makes if exists || !self.parent_exists() => Ok(()),
+            Touch::Changes | Touch::Asks(_) if !exists => Ok(()),
+            _ => Err(Errno::EROFS),
+        }
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        sys::stat(self.session.resolver.host(), Last::Kept).is_ok()
+    }
+
+    pub(super) fn parent_exists(&self) -> bool {
+        let host = self.session.resolver.host();
+        let path = host[..host.len() - 1].strip_suffix(b"/").unwrap_or(&host[..host.len() - 1]);
+        let cut = path.iter().rposition(|&b| b == b'/').unwrap_or(0).max(1);
+        let mut parent = path[..cut].to_vec();
+        parent.extend_from_slice(b"/.\0");
+        sys::stat(&parent, Last::Followed).is_ok()
+    }
+
+    /// The error that looking up the first path of a refused call ends with.
+    pub(super) fn lookup_error(&mut self, row: &Row) -> Option<Errno> {
+        let at = row.args.iter().position(|a| *a == Arg::Path)?;
+        let mut path = [0; PATH_MAX];
+        match memory::read_path(self.task.tid, self.args[at], &mut path) {
+            Text::Fault => Some(Errno::EFAULT),
+            Text::TooLong => Some(Errno::ENAMETOOLONG),
+            Text::Of(0) => Some(Errno::ENOENT),
+            Text::Of(n) => sys::stat(&path[..=n], Last::Followed).err(),
+        }
+    }
+
+    /// A change through a descriptor: refused where it was opened by way of a read-only binding.
+    pub(super) fn fd_change(&mut self) -> Result<super::Action, Errno> {
+        if let Base::At(guest) = self.base(Some(self.args[0])) {
+            let table = &self.session.view.table;
+            let mut at = crate::view::NodeId::ROOT;
+            for name in crate::path::components(guest.as_bytes()) {
+                let Some(next) = table.child(at, name) else { break };
+                at = next;
+            }
+            if table.node(at).access() == Access::ReadOnly {
+                return Err(Errno::EROFS);
+            }
+        }
+        Ok(super::Action::Run)
+    }
+}
+
+/// The directory of a relative path.
+#[derive(Debug)]
+pub(super) enum Base {
+    At(GuestPath),
+    /// The guest has no path for it, or there is none.
+    Unknown,
+}
+
+/// Splits a long absolute path into relative ones that the kernel takes, each ending in a NUL.
+fn pieces(path: &[u8]) -> Vec<Vec<u8>> {
+    let mut out: Vec<Vec<u8>> = vec![];
+    for name in crate::path::components(path) {
+        match out.last_mut() {
+            Some(piece) if piece.len() + name.len() + 2 < PATH_MAX => {
+                piece.pop();
+                piece.push(b'/');
+                piece.extend_from_slice(name);
+                piece.push(0);
+            }
+            _ => out.push([name, b"\0"].concat()),
+        }
+    }
+    out
+}
+

@@ -1,0 +1,361 @@
+//! **The table**: every system call that takes or returns a path, one line each, and by name every other one.
+//!
+//! From it come the filter (what stops), the translation at entry and the work at exit. A call that is in neither
+//! list, such as one of a newer kernel, answers `ENOSYS`: nothing passes untranslated. A test walks the kernel's
+//! own list (Linux 6.18, crate `syscalls`, and the installed headers) and fails for a call that is not here.
+
+use syscalls::{Errno, Sysno as S};
+
+/// Number of slots in the index: numbers of Linux 6.18 end at 469.
+pub const LEN: usize = 512;
+
+/// The role of one argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arg {
+    /// Left alone.
+    Pass,
+    /// Directory of the path that follows.
+    At,
+    /// A path; a final link is followed.
+    Path,
+    /// A path; a final link is meant itself.
+    Link,
+    /// A path that names an entry of its directory.
+    Entry,
+    /// A path; a final link is followed unless argument N has the flag.
+    Unless(u8, u32),
+    /// A path; a final link is followed only if argument N has the flag.
+    If(u8, u32),
+}
+
+/// What the call does to what its paths name, for read-only bindings and mount points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// Looks.
+    Reads,
+    /// Changes what is there.
+    Changes,
+    /// Makes an entry.
+    Makes,
+    /// Removes or renames the entry: a mount point is busy.
+    Removes,
+    /// Asks for permission; argument N is the mode of access(2).
+    Asks(u8),
+}
+
+/// Who does the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// The path arguments are all there is to it.
+    Paths(Touch),
+    /// open(2): flags in argument N.
+    Open(u8),
+    /// creat(2).
+    Creat,
+    /// openat2(2).
+    Open2,
+    /// rename(2) and its kin.
+    Rename,
+    /// link(2) and linkat(2): both paths on one mount.
+    HardLink,
+    /// chdir(2).
+    Chdir,
+    /// fchdir(2).
+    Fchdir,
+    /// getcwd(2).
+    Getcwd,
+    /// readlink(2): links of /proc; path, buffer and size in arguments N, N + 1 and N + 2.
+    Readlink(u8),
+    /// getdents(2), false, and getdents64(2), true.
+    Getdents(bool),
+    /// execve(2): path in argument N, flags of execveat(2) in argument 4 when N is 1.
+    Exec(u8),
+    /// unshare(2).
+    Unshare,
+    /// A clone flag in argument 0 that hides the child from its tracer.
+    Clone,
+    /// clone3(2).
+    Clone3,
+    /// A socket address the kernel reads, at argument N with its length behind it.
+    AddrIn(u8),
+    /// A socket address the kernel writes, at argument N with a pointer to its length behind it.
+    AddrOut(u8),
+    /// sendmsg(2).
+    SendMsg,
+    /// sendmmsg(2).
+    SendMmsg,
+    /// recvmsg(2).
+    RecvMsg,
+    /// recvmmsg(2).
+    RecvMmsg,
+    /// A change through a descriptor, argument 0.
+    FdChange,
+    /// A call that is refused once its path arguments are what the kernel accepts.
+    Refuse(Errno),
+}
+
+/// When the filter stops the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Always.
+    Always,
+    /// If argument N is no null pointer.
+    NotNull(u8),
+    /// If argument N has one of these bits (in its low word).
+    Flag(u8, u32),
+    /// If some directory lists more or less than the host's.
+    Merged,
+    /// If some binding is read-only.
+    ReadOnly,
+}
+
+/// One system call.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Which.
+    pub call: S,
+    /// What its arguments are.
+    pub args: &'static [Arg],
+    /// What is done about it.
+    pub work: Work,
+    /// Whether it stops at all.
+    pub when: When,
+}
+
+const fn r(call: S, args: &'static [Arg], work: Work) -> Row {
+    Row { call, args, work, when: When::Always }
+}
+const fn w(call: S, args: &'static [Arg], work: Work, when: When) -> Row {
+    Row { call, args, work, when }
+}
+
+use Arg::{At, Entry, If, Link, Pass, Path, Unless};
+use Touch::{Asks, Changes, Makes, Reads, Removes};
+use Work::{AddrIn, AddrOut, Exec, FdChange, Open, Paths, Readlink, Refuse};
+
+const NOFOLLOW: u32 = libc::AT_SYMLINK_NOFOLLOW as u32;
+const FOLLOW: u32 = libc::AT_SYMLINK_FOLLOW as u32;
+/// `IN_DONT_FOLLOW` of inotify(7).
+const IN_DONT_FOLLOW: u32 = 0x0200_0000;
+/// `FAN_MARK_DONT_FOLLOW` of fanotify_mark(2).
+const FAN_DONT_FOLLOW: u32 = 4;
+/// `FSPICK_SYMLINK_NOFOLLOW` of `<linux/mount.h>`.
+const CLONE_UNTRACED: u32 = libc::CLONE_UNTRACED as u32;
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: a listener may let calls continue that prun has not translated.
+const NEW_LISTENER: u32 = 8;
+
+/// Every call prun has work with.
+pub static ROWS: &[Row] = &[
+    // Looking and opening.
+    r(S::open, &[Path], Open(1)),
+    r(S::creat, &[Path], Work::Creat),
+    r(S::openat, &[At, Path], Open(2)),
+    r(S::openat2, &[At, Path], Work::Open2),
+    r(S::stat, &[Path], Paths(Reads)),
+    r(S::lstat, &[Link], Paths(Reads)),
+    r(S::newfstatat, &[At, Unless(3, NOFOLLOW)], Paths(Reads)),
+    r(S::statx, &[At, Unless(2, NOFOLLOW)], Paths(Reads)),
+    r(S::access, &[Path], Paths(Asks(1))),
+    r(S::faccessat, &[At, Path], Paths(Asks(2))),
+    r(S::faccessat2, &[At, Unless(3, NOFOLLOW)], Paths(Asks(2))),
+    r(S::statfs, &[Path], Paths(Reads)),
+    r(S::readlink, &[Link], Readlink(0)),
+    r(S::readlinkat, &[At, Link], Readlink(1)),
+    r(S::name_to_handle_at, &[At, If(4, FOLLOW)], Paths(Reads)),
+    r(S::inotify_add_watch, &[Pass, Unless(2, IN_DONT_FOLLOW)], Paths(Reads)),
+    r(S::fanotify_mark, &[Pass, Pass, Pass, At, Unless(1, FAN_DONT_FOLLOW)], Paths(Reads)),
+    r(S::uselib, &[Path], Paths(Reads)),
+    w(S::getdents, &[], Work::Getdents(false), When::Merged),
+    w(S::getdents64, &[], Work::Getdents(true), When::Merged),
+    // Changing what is there.
+    r(S::truncate, &[Path], Paths(Changes)),
+    r(S::chmod, &[Path], Paths(Changes)),
+    r(S::fchmodat, &[At, Path], Paths(Changes)),
+    r(S::fchmodat2, &[At, Unless(3, NOFOLLOW)], Paths(Changes)),
+    r(S::chown, &[Path], Paths(Changes)),
+    r(S::lchown, &[Link], Paths(Changes)),
+    r(S::fchownat, &[At, Unless(4, NOFOLLOW)], Paths(Changes)),
+    r(S::utime, &[Path], Paths(Changes)),
+    r(S::utimes, &[Path], Paths(Changes)),
+    r(S::futimesat, &[At, Path], Paths(Changes)),
+    r(S::utimensat, &[At, Unless(3, NOFOLLOW)], Paths(Changes)),
+    r(S::setxattr, &[Path], Paths(Changes)),
+    r(S::lsetxattr, &[Link], Paths(Changes)),
+    r(S::getxattr, &[Path], Paths(Reads)),
+    r(S::lgetxattr, &[Link], Paths(Reads)),
+    r(S::listxattr, &[Path], Paths(Reads)),
+    r(S::llistxattr, &[Link], Paths(Reads)),
+    r(S::removexattr, &[Path], Paths(Changes)),
+    r(S::lremovexattr, &[Link], Paths(Changes)),
+    r(S::setxattrat, &[At, Unless(2, NOFOLLOW)], Paths(Changes)),
+    r(S::getxattrat, &[At, Unless(2, NOFOLLOW)], Paths(Reads)),
+    r(S::listxattrat, &[At, Unless(2, NOFOLLOW)], Paths(Reads)),
+    r(S::removexattrat, &[At, Unless(2, NOFOLLOW)], Paths(Changes)),
+    r(S::file_getattr, &[At, Unless(4, NOFOLLOW)], Paths(Reads)),
+    r(S::file_setattr, &[At, Unless(4, NOFOLLOW)], Paths(Changes)),
+    w(S::fchmod, &[], FdChange, When::ReadOnly),
+    w(S::fchown, &[], FdChange, When::ReadOnly),
+    w(S::fsetxattr, &[], FdChange, When::ReadOnly),
+    w(S::fremovexattr, &[], FdChange, When::ReadOnly),
+    // Entries of directories.
+    r(S::mkdir, &[Entry], Paths(Makes)),
+    r(S::mkdirat, &[At, Entry], Paths(Makes)),
+    r(S::mknod, &[Entry], Paths(Makes)),
+    r(S::mknodat, &[At, Entry], Paths(Makes)),
+    r(S::symlink, &[Pass, Entry], Paths(Makes)),
+    r(S::symlinkat, &[Pass, At, Entry], Paths(Makes)),
+    r(S::link, &[Link, Entry], Work::HardLink),
+    r(S::linkat, &[At, If(4, FOLLOW), At, Entry], Work::HardLink),
+    r(S::unlink, &[Entry], Paths(Removes)),
+    r(S::unlinkat, &[At, Entry], Paths(Removes)),
+    r(S::rmdir, &[Entry], Paths(Removes)),
+    r(S::rename, &[Entry, Entry], Work::Rename),
+    r(S::renameat, &[At, Entry, At, Entry], Work::Rename),
+    r(S::renameat2, &[At, Entry, At, Entry], Work::Rename),
+    // The task's own directories, programs and children.
+    r(S::chdir, &[Path], Work::Chdir),
+    r(S::fchdir, &[], Work::Fchdir),
+    r(S::getcwd, &[], Work::Getcwd),
+    r(S::execve, &[Path], Exec(0)),
+    r(S::execveat, &[At, Unless(4, NOFOLLOW)], Exec(1)),
+    w(S::unshare, &[], Work::Unshare, When::Flag(0, libc::CLONE_FS as u32)),
+    w(S::clone, &[], Work::Clone, When::Flag(0, CLONE_UNTRACED)),
+    r(S::clone3, &[], Work::Clone3),
+    // Sockets with a path for an address.
+    r(S::bind, &[], AddrIn(1)),
+    r(S::connect, &[], AddrIn(1)),
+    w(S::sendto, &[], AddrIn(4), When::NotNull(4)),
+    r(S::sendmsg, &[], Work::SendMsg),
+    r(S::sendmmsg, &[], Work::SendMmsg),
+    r(S::getsockname, &[], AddrOut(1)),
+    r(S::getpeername, &[], AddrOut(1)),
+    w(S::accept, &[], AddrOut(1), When::NotNull(1)),
+    w(S::accept4, &[], AddrOut(1), When::NotNull(1)),
+    w(S::recvfrom, &[], AddrOut(4), When::NotNull(4)),
+    r(S::recvmsg, &[], Work::RecvMsg),
+    r(S::recvmmsg, &[], Work::RecvMmsg),
+    // Mounts and what else only the administrator may: as for an ordinary user, after the paths were looked up.
+    r(S::chroot, &[Path], Refuse(Errno::EPERM)),
+    r(S::mount, &[], Refuse(Errno::EPERM)),
+    r(S::umount2, &[Path], Refuse(Errno::EPERM)),
+    r(S::pivot_root, &[], Refuse(Errno::EPERM)),
+    r(S::open_tree, &[At, Unless(2, NOFOLLOW)], Paths(Reads)),
+    r(S::open_tree_attr, &[], Refuse(Errno::EPERM)),
+    r(S::move_mount, &[], Refuse(Errno::EPERM)),
+    r(S::mount_setattr, &[], Refuse(Errno::EPERM)),
+    r(S::fsopen, &[], Refuse(Errno::EPERM)),
+    r(S::fspick, &[], Refuse(Errno::EPERM)),
+    r(S::fsmount, &[], Refuse(Errno::EPERM)),
+    r(S::fsconfig, &[], Refuse(Errno::EPERM)),
+    r(S::quotactl, &[Pass, Path], Paths(Reads)),
+    r(S::acct, &[Path], Paths(Changes)),
+    r(S::swapon, &[Path], Paths(Reads)),
+    r(S::swapoff, &[Path], Paths(Reads)),
+    r(S::open_by_handle_at, &[], Refuse(Errno::EPERM)),
+    // They answer with the host's mount points; callers fall back to /proc.
+    r(S::statmount, &[], Refuse(Errno::ENOSYS)),
+    r(S::listmount, &[], Refuse(Errno::ENOSYS)),
+    r(S::lookup_dcookie, &[], Refuse(Errno::ENOSYS)),
+    // Paths inside structures that prun does not translate.
+    w(S::bpf, &[], Refuse(Errno::EPERM), When::Always),
+    r(S::io_uring_setup, &[], Refuse(Errno::ENOSYS)),
+    r(S::io_uring_enter, &[], Refuse(Errno::ENOSYS)),
+    r(S::io_uring_register, &[], Refuse(Errno::ENOSYS)),
+    w(S::seccomp, &[], Refuse(Errno::EINVAL), When::Flag(1, NEW_LISTENER)),
+];
+
+/// Calls without a path: they never stop.
+pub static NO_PATH: &[S] = &[
+    S::read, S::write, S::close, S::fstat, S::poll, S::lseek, S::mmap, S::mprotect, S::munmap, S::brk,
+    S::rt_sigaction, S::rt_sigprocmask, S::rt_sigreturn, S::ioctl, S::pread64, S::pwrite64, S::readv, S::writev,
+    S::pipe, S::select, S::sched_yield, S::mremap, S::msync, S::mincore, S::madvise, S::shmget, S::shmat, S::shmctl,
+    S::dup, S::dup2, S::pause, S::nanosleep, S::getitimer, S::alarm, S::setitimer, S::getpid, S::sendfile,
+    S::socket, S::shutdown, S::listen, S::socketpair, S::setsockopt, S::getsockopt, S::fork, S::vfork, S::exit,
+    S::wait4, S::kill, S::uname, S::semget, S::semop, S::semctl, S::shmdt, S::msgget, S::msgsnd, S::msgrcv,
+    S::msgctl, S::fcntl, S::flock, S::fsync, S::fdatasync, S::ftruncate, S::umask, S::gettimeofday, S::getrlimit,
+    S::getrusage, S::sysinfo, S::times, S::ptrace, S::getuid, S::syslog, S::getgid, S::setuid, S::setgid, S::geteuid,
+    S::getegid, S::setpgid, S::getppid, S::getpgrp, S::setsid, S::setreuid, S::setregid, S::getgroups, S::setgroups,
+    S::setresuid, S::getresuid, S::setresgid, S::getresgid, S::getpgid, S::setfsuid, S::setfsgid, S::getsid,
+    S::capget, S::capset, S::rt_sigpending, S::rt_sigtimedwait, S::rt_sigqueueinfo, S::rt_sigsuspend,
+    S::sigaltstack, S::personality, S::ustat, S::fstatfs, S::sysfs, S::getpriority, S::setpriority,
+    S::sched_setparam, S::sched_getparam, S::sched_setscheduler, S::sched_getscheduler, S::sched_get_priority_max,
+    S::sched_get_priority_min, S::sched_rr_get_interval, S::mlock, S::munlock, S::mlockall, S::munlockall,
+    S::vhangup, S::modify_ldt, S::_sysctl, S::prctl, S::arch_prctl, S::adjtimex, S::setrlimit, S::sync,
+    S::settimeofday, S::reboot, S::sethostname, S::setdomainname, S::iopl, S::ioperm, S::create_module,
+    S::init_module, S::delete_module, S::get_kernel_syms, S::query_module, S::nfsservctl, S::getpmsg, S::putpmsg,
+    S::afs_syscall, S::tuxcall, S::security, S::gettid, S::readahead, S::fgetxattr, S::flistxattr, S::tkill, S::time,
+    S::futex, S::sched_setaffinity, S::sched_getaffinity, S::set_thread_area, S::io_setup, S::io_destroy,
+    S::io_getevents, S::io_submit, S::io_cancel, S::get_thread_area, S::epoll_create, S::epoll_ctl_old,
+    S::epoll_wait_old, S::remap_file_pages, S::set_tid_address, S::restart_syscall, S::semtimedop, S::fadvise64,
+    S::timer_create, S::timer_settime, S::timer_gettime, S::timer_getoverrun, S::timer_delete, S::clock_settime,
+    S::clock_gettime, S::clock_getres, S::clock_nanosleep, S::exit_group, S::epoll_wait, S::epoll_ctl, S::tgkill,
+    S::vserver, S::mbind, S::set_mempolicy, S::get_mempolicy, S::mq_open, S::mq_unlink, S::mq_timedsend,
+    S::mq_timedreceive, S::mq_notify, S::mq_getsetattr, S::kexec_load, S::waitid, S::add_key, S::request_key,
+    S::keyctl, S::ioprio_set, S::ioprio_get, S::inotify_init, S::inotify_rm_watch, S::migrate_pages, S::pselect6,
+    S::ppoll, S::set_robust_list, S::get_robust_list, S::splice, S::tee, S::sync_file_range, S::vmsplice,
+    S::move_pages, S::epoll_pwait, S::signalfd, S::timerfd_create, S::eventfd, S::fallocate, S::timerfd_settime,
+    S::timerfd_gettime, S::signalfd4, S::eventfd2, S::epoll_create1, S::dup3, S::pipe2, S::inotify_init1, S::preadv,
+    S::pwritev, S::rt_tgsigqueueinfo, S::perf_event_open, S::fanotify_init, S::prlimit64, S::clock_adjtime,
+    S::syncfs, S::setns, S::getcpu, S::process_vm_readv, S::process_vm_writev, S::kcmp, S::finit_module,
+    S::sched_setattr, S::sched_getattr, S::getrandom, S::memfd_create, S::kexec_file_load, S::userfaultfd,
+    S::membarrier, S::mlock2, S::copy_file_range, S::preadv2, S::pwritev2, S::pkey_mprotect, S::pkey_alloc,
+    S::pkey_free, S::io_pgetevents, S::rseq, S::pidfd_send_signal, S::pidfd_open, S::close_range, S::pidfd_getfd,
+    S::process_madvise, S::epoll_pwait2, S::quotactl_fd, S::landlock_create_ruleset, S::landlock_add_rule,
+    S::landlock_restrict_self, S::memfd_secret, S::process_mrelease, S::futex_waitv, S::set_mempolicy_home_node,
+    S::cachestat, S::map_shadow_stack, S::futex_wake, S::futex_wait, S::futex_requeue, S::lsm_get_self_attr,
+    S::lsm_set_self_attr, S::lsm_list_modules, S::mseal, S::uretprobe, S::uprobe,
+];
+
+const NONE: u16 = u16::MAX;
+
+const fn index() -> [u16; LEN] {
+    let mut index = [NONE; LEN];
+    let mut i = 0;
+    while i < ROWS.len() {
+        let at = ROWS[i].call as usize;
+        assert!(index[at] == NONE, "a call has two rows");
+        index[at] = i as u16;
+        i += 1;
+    }
+    index
+}
+
+static INDEX: [u16; LEN] = index();
+
+/// The row of a number.
+pub fn row(number: u32) -> Option<&'static Row> {
+    let at = *INDEX.get(number as usize)?;
+    ROWS.get(at as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_of_the_kernel_is_thought_of() {
+        let mut missing = vec![];
+        for call in S::iter() {
+            let listed = usize::from(row(call as u32).is_some()) + NO_PATH.iter().filter(|&&n| n == call).count();
+            if listed != 1 {
+                missing.push((call.name(), listed));
+            }
+        }
+        assert!(missing.is_empty(), "calls listed not once (name, times): {missing:?}");
+    }
+
+    #[test]
+    fn the_installed_headers_have_no_call_that_is_unknown() {
+        let path = "/usr/include/x86_64-linux-gnu/asm/unistd_64.h";
+        let Ok(text) = std::fs::read_to_string(path) else { return };
+        let mut seen = 0;
+        for line in text.lines() {
+            let Some(rest) = line.strip_prefix("#define __NR_") else { continue };
+            let (name, number) = rest.split_once(' ').expect("a name and a number");
+            let number: usize = number.trim().parse().expect("a number");
+            assert!(S::new(number).is_some(), "{name} ({number}) is in neither list");
+            seen += 1;
+        }
+        assert!(seen > 300, "{path} lists calls");
+    }
+}

@@ -1,0 +1,120 @@
+//! Reading and writing a tracee's memory: process_vm_readv(2), and /proc/PID/mem where that is refused.
+
+use crate::path::PATH_MAX;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
+use nix::unistd::Pid;
+use std::io::{IoSlice, IoSliceMut};
+use std::os::unix::fs::FileExt;
+use syscalls::Errno;
+
+const PAGE: u64 = prun_arch::layout::PAGE;
+
+/// Reads at most `out.len()` bytes, as many as are readable in a row; 0 where none is.
+pub fn read_some(tid: i32, at: u64, out: &mut [u8]) -> usize {
+    let len = out.len();
+    // In pieces that end with a page: the call stops at the first piece it cannot read whole.
+    let mut pieces = smallvec::SmallVec::<[RemoteIoVec; 4]>::new();
+    let mut done = 0;
+    while done < len {
+        let Some(base) = at.checked_add(done as u64) else { break };
+        let piece = usize::try_from(PAGE - base % PAGE).map_or(len - done, |n| n.min(len - done));
+        pieces.push(RemoteIoVec { base: base as usize, len: piece });
+        done += piece;
+        if pieces.len() == 512 {
+            break;
+        }
+    }
+    if let Ok(n) = process_vm_readv(Pid::from_raw(tid), &mut [IoSliceMut::new(&mut out[..done])], &pieces) {
+        return n;
+    }
+    let Ok(file) = std::fs::File::open(format!("/proc/{tid}/mem")) else { return 0 };
+    let mut got = 0;
+    for piece in &pieces {
+        match file.read_at(&mut out[got..got + piece.len], piece.base as u64) {
+            Ok(n) => got += n,
+            Err(_) => break,
+        }
+    }
+    got
+}
+
+/// Reads exactly `out.len()` bytes.
+///
+/// # Errors
+/// `EFAULT` where the guest may not read them itself.
+pub fn read(tid: i32, at: u64, out: &mut [u8]) -> Result<(), Errno> {
+    let mut got = 0;
+    while got < out.len() {
+        match read_some(tid, at.wrapping_add(got as u64), &mut out[got..]) {
+            0 => return Err(Errno::EFAULT),
+            n => got += n,
+        }
+    }
+    Ok(())
+}
+
+/// A string of the guest.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Text {
+    /// Its length in bytes, without the NUL.
+    Of(usize),
+    /// No NUL within `PATH_MAX` bytes.
+    TooLong,
+    /// Part of it cannot be read.
+    Fault,
+}
+
+/// Reads a path: at most [`PATH_MAX`] bytes, its NUL included.
+pub fn read_path(tid: i32, at: u64, out: &mut [u8; PATH_MAX]) -> Text {
+    let mut got = 0;
+    // Most paths are short: 256 bytes first, then the rest.
+    for want in [256, PATH_MAX] {
+        let n = read_some(tid, at.wrapping_add(got as u64), &mut out[got..want]);
+        if let Some(end) = memchr::memchr(0, &out[got..got + n]) {
+            return Text::Of(got + end);
+        }
+        got += n;
+        if got < want {
+            return Text::Fault;
+        }
+    }
+    Text::TooLong
+}
+
+/// Writes all of `bytes`.
+///
+/// # Errors
+/// `EFAULT` where the guest may not write them itself.
+pub fn write(tid: i32, at: u64, bytes: &[u8]) -> Result<(), Errno> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let remote = [RemoteIoVec { base: at as usize, len: bytes.len() }];
+    match process_vm_writev(Pid::from_raw(tid), &[IoSlice::new(bytes)], &remote) {
+        Ok(n) if n == bytes.len() => Ok(()),
+        Ok(_) | Err(nix::errno::Errno::EFAULT) => Err(Errno::EFAULT),
+        Err(_) => poke(tid, at, bytes),
+    }
+}
+
+/// Writes over memory that the guest itself may not write, such as its program's text: /proc/PID/mem does.
+///
+/// # Errors
+/// `EFAULT` where nothing is mapped.
+pub fn poke(tid: i32, at: u64, bytes: &[u8]) -> Result<(), Errno> {
+    let open = std::fs::OpenOptions::new().write(true).open(format!("/proc/{tid}/mem"));
+    match open.and_then(|file| file.write_all_at(bytes, at)) {
+        Ok(()) => Ok(()),
+        Err(_) => crate::tracer::ptrace::poke(tid, at, bytes),
+    }
+}
+
+/// Reads a little-endian word.
+///
+/// # Errors
+/// `EFAULT`.
+pub fn word(tid: i32, at: u64) -> Result<u64, Errno> {
+    let mut bytes = [0; 8];
+    read(tid, at, &mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
+}

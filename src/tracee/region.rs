@@ -1,0 +1,168 @@
+//! The memory prun shares with its tracees: slots and scratch, laid out by [`prun_arch::layout`].
+//!
+//! It is a memfd mapped at the same address here and, read-only, in every tracee: what the tracer puts into a slot
+//! is there for the kernel to read without a further system call, and no thread of the guest can change it in
+//! between. Where the tracee could not map it, its slots are private memory of its own and are written by
+//! process_vm_writev(2).
+#![allow(unsafe_code)]
+
+use super::memory;
+use prun_arch::layout::{self, SCRATCH, SCRATCH_LEN, SLOT_DATA, SLOT_LEN, SLOTS, SlotHead};
+use prun_arch::{TRAMPOLINE, WINDOW};
+use std::fs::File;
+use std::io::Error;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::FileExt;
+use syscalls::Errno;
+
+/// The region, mapped.
+#[derive(Debug)]
+pub struct Region {
+    file: File,
+    scratch: u64,
+}
+
+impl Region {
+    /// Makes the memory and maps it at [`WINDOW`]. Children of fork(2) have the mapping too.
+    ///
+    /// # Errors
+    /// When the kernel has no memory or something is mapped there.
+    pub fn new() -> Result<Self, Error> {
+        // SAFETY: the name ends in a NUL.
+        let fd = unsafe { libc::syscall(libc::SYS_memfd_create, c"prun".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(Error::last_os_error());
+        }
+        // SAFETY: the call has just made this descriptor.
+        let file = unsafe { File::from_raw_fd(fd as i32) };
+        file.set_len(layout::LEN)?;
+        file.write_all_at(&TRAMPOLINE, 0)?;
+        let map = |at: u64, len: u64, prot| {
+            // SAFETY: a new mapping at an address where, as MAP_FIXED_NOREPLACE or the check below has it, nothing is.
+            let got = unsafe {
+                libc::mmap(
+                    (WINDOW + at) as *mut _,
+                    len as usize,
+                    prot,
+                    libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE,
+                    file.as_raw_fd(),
+                    at as libc::off_t,
+                )
+            };
+            if got == libc::MAP_FAILED {
+                return Err(Error::last_os_error());
+            }
+            if got as u64 != WINDOW + at {
+                return Err(Error::from_raw_os_error(libc::EEXIST));
+            }
+            Ok(())
+        };
+        map(0, layout::CODE_LEN, libc::PROT_READ | libc::PROT_EXEC)?;
+        map(SLOTS, layout::LEN - SLOTS, libc::PROT_READ | libc::PROT_WRITE)?;
+        Ok(Self { file, scratch: 0 })
+    }
+
+    /// The descriptor, for tracees to open through /proc.
+    pub fn fd(&self) -> i32 {
+        self.file.as_raw_fd()
+    }
+
+    /// Writes to the region at its own address.
+    fn put(at: u64, bytes: &[u8]) {
+        assert!(at >= WINDOW + SLOTS && at + bytes.len() as u64 <= WINDOW + layout::LEN, "inside the region");
+        // SAFETY: the range lies in the writable mapping, which lasts as long as the process; tracees only read it.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at as *mut u8, bytes.len()) }
+    }
+
+    /// Scratch memory for something that lives until its execve(2) is over; `None` if it is too large.
+    ///
+    /// Taken from a ring: by the time it comes round, the call that used it has long read it.
+    pub fn scratch(&mut self, bytes: &[u8]) -> Option<u64> {
+        let len = (bytes.len() as u64).next_multiple_of(16);
+        if len > SCRATCH_LEN / 2 {
+            return None;
+        }
+        if self.scratch + len > SCRATCH_LEN {
+            self.scratch = 0;
+        }
+        let at = WINDOW + SCRATCH + self.scratch;
+        Self::put(at, bytes);
+        self.scratch += len;
+        Some(at)
+    }
+}
+
+/// One task's slot, being filled for one call.
+#[derive(Debug)]
+pub struct Slot {
+    tid: i32,
+    base: u64,
+    used: u64,
+    private: bool,
+}
+
+impl Slot {
+    /// Slot `index` of the region, empty.
+    pub fn new(tid: i32, index: u32, private: bool) -> Self {
+        Self { tid, base: WINDOW + SLOTS + u64::from(index) * SLOT_LEN, used: SLOT_DATA, private }
+    }
+
+    /// The slot's address, in the tracee.
+    pub fn address(&self) -> u64 {
+        self.base
+    }
+
+    /// Puts `bytes` into the slot and returns where the tracee finds them.
+    ///
+    /// # Errors
+    /// `ENAMETOOLONG` when the slot is full, `EFAULT` when the tracee's own memory cannot be written.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<u64, Errno> {
+        let at = self.base + self.used;
+        let end = self.used + (bytes.len() as u64).next_multiple_of(16);
+        if end > SLOT_LEN {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        self.store(at, bytes)?;
+        self.used = end;
+        Ok(at)
+    }
+
+    /// Writes the head.
+    ///
+    /// # Errors
+    /// `EFAULT` as for [`Slot::push`].
+    pub fn set_head(&self, head: &SlotHead) -> Result<(), Errno> {
+        let mut bytes = [0; size_of::<SlotHead>()];
+        for (chunk, word) in bytes.chunks_exact_mut(8).zip(head.args.iter().chain([&head.ret])) {
+            chunk.copy_from_slice(&word.to_ne_bytes());
+        }
+        self.store(self.base, &bytes)
+    }
+
+    /// Reads the head.
+    ///
+    /// # Errors
+    /// `EFAULT` as for [`Slot::push`].
+    pub fn head(&self) -> Result<SlotHead, Errno> {
+        let mut bytes = [0; size_of::<SlotHead>()];
+        if self.private {
+            memory::read(self.tid, self.base, &mut bytes)?;
+        } else {
+            // SAFETY: the slot lies in the mapping made by `Region::new`.
+            unsafe { std::ptr::copy_nonoverlapping(self.base as *const u8, bytes.as_mut_ptr(), bytes.len()) }
+        }
+        let mut words = bytes.chunks_exact(8).map(|c| c.try_into().map_or(0, u64::from_ne_bytes));
+        let mut head = SlotHead::default();
+        head.args.iter_mut().zip(&mut words).for_each(|(a, w)| *a = w);
+        head.ret = words.next().unwrap_or(0);
+        Ok(head)
+    }
+
+    fn store(&self, at: u64, bytes: &[u8]) -> Result<(), Errno> {
+        if self.private {
+            return memory::write(self.tid, at, bytes);
+        }
+        Region::put(at, bytes);
+        Ok(())
+    }
+}

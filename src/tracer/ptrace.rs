@@ -1,0 +1,164 @@
+//! ptrace(2) and wait4(2), raw: nix refuses real-time signals in both.
+//!
+//! Every function answers `ESRCH` when the tracee is no longer stopped, which SIGKILL can make true at any moment;
+//! callers take it for "died", and wait for the notice.
+#![allow(unsafe_code)]
+
+use prun_arch::Regs;
+use std::sync::atomic::{AtomicU64, Ordering};
+use syscalls::Errno;
+
+/// ptrace(2) requests made, for `--stats`.
+pub static REQUESTS: AtomicU64 = AtomicU64::new(0);
+
+fn request(op: libc::c_uint, tid: i32, addr: u64, data: u64) -> Result<i64, Errno> {
+    REQUESTS.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: each caller passes what its request takes; pointers are to live objects of the right type.
+    let got = unsafe { libc::ptrace(op, tid, addr, data) };
+    if got == -1 { Err(crate::sys::errno()) } else { Ok(got) }
+}
+
+/// Options of every tracee, inherited by its children.
+const OPTIONS: i32 = libc::PTRACE_O_TRACESECCOMP
+    | libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACEEXEC
+    | libc::PTRACE_O_TRACESYSGOOD
+    | libc::PTRACE_O_EXITKILL;
+
+/// Attaches without stopping.
+///
+/// # Errors
+/// `EPERM` where the host refuses ptrace.
+pub fn seize(tid: i32) -> Result<(), Errno> {
+    request(libc::PTRACE_SEIZE, tid, 0, OPTIONS as u64).map(drop)
+}
+
+/// Registers of a stopped tracee.
+///
+/// # Errors
+/// `ESRCH`.
+pub fn regs(tid: i32) -> Result<Regs, Errno> {
+    // SAFETY: all-zero bytes are a valid register set.
+    let mut regs: Regs = unsafe { std::mem::zeroed() };
+    request(libc::PTRACE_GETREGS, tid, 0, &raw mut regs as u64)?;
+    Ok(regs)
+}
+
+/// Sets them.
+///
+/// # Errors
+/// `ESRCH`.
+pub fn set_regs(tid: i32, regs: &Regs) -> Result<(), Errno> {
+    request(libc::PTRACE_SETREGS, tid, 0, std::ptr::from_ref(regs) as u64).map(drop)
+}
+
+/// How a stopped tracee goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// To the next event.
+    Run,
+    /// To the next event or the end of its system call.
+    ToExit,
+    /// It stays stopped, as job control wants, but its SIGCONT is seen.
+    Listen,
+}
+
+/// Lets it go on, with a signal delivered if `signal` is not 0.
+///
+/// # Errors
+/// `ESRCH`.
+pub fn resume(tid: i32, how: Resume, signal: i32) -> Result<(), Errno> {
+    let op = match how {
+        Resume::Run => libc::PTRACE_CONT,
+        Resume::ToExit => libc::PTRACE_SYSCALL,
+        Resume::Listen => libc::PTRACE_LISTEN,
+    };
+    request(op, tid, 0, signal as u64).map(drop)
+}
+
+/// The number that comes with an event: a new task's id, an exec's former thread id.
+///
+/// # Errors
+/// `ESRCH`.
+pub fn message(tid: i32) -> Result<u64, Errno> {
+    let mut message = 0u64;
+    request(libc::PTRACE_GETEVENTMSG, tid, 0, &raw mut message as u64)?;
+    Ok(message)
+}
+
+/// Writes over any mapped memory, a word at a time.
+///
+/// # Errors
+/// `EFAULT` where nothing is mapped.
+pub fn poke(tid: i32, at: u64, bytes: &[u8]) -> Result<(), Errno> {
+    for (i, chunk) in bytes.chunks(8).enumerate() {
+        let at = at + 8 * i as u64;
+        let mut word = [0; 8];
+        if chunk.len() < 8 {
+            super::super::tracee::memory::read(tid, at, &mut word)?;
+        }
+        word[..chunk.len()].copy_from_slice(chunk);
+        request(libc::PTRACE_POKEDATA, tid, at, u64::from_ne_bytes(word)).map_err(|_| Errno::EFAULT)?;
+    }
+    Ok(())
+}
+
+/// What wait4(2) says of a tracee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It ended.
+    Ended,
+    /// A system call's end, or, where the kernel has the old order, its beginning.
+    Call,
+    /// The filter stopped a call.
+    Seccomp,
+    /// A child or thread was made.
+    NewTask(i32),
+    /// execve(2) succeeded.
+    Exec,
+    /// Job control stopped it, or a new task has its first stop (`SIGTRAP`).
+    Stop(i32),
+    /// A signal is about to be delivered.
+    Signal(i32),
+}
+
+/// Waits for any tracee; `None` when none is left.
+pub fn wait() -> Option<(i32, Status)> {
+    loop {
+        let mut raw = 0;
+        // SAFETY: `raw` is writable.
+        let tid = unsafe { libc::waitpid(-1, &raw mut raw, libc::__WALL) };
+        if tid < 0 {
+            if crate::sys::errno() == Errno::EINTR {
+                continue;
+            }
+            return None;
+        }
+        return Some((tid, decode(raw)));
+    }
+}
+
+fn decode(raw: i32) -> Status {
+    if !libc::WIFSTOPPED(raw) {
+        return Status::Ended;
+    }
+    let signal = libc::WSTOPSIG(raw);
+    match raw >> 16 {
+        0 if signal == libc::SIGTRAP | 0x80 => Status::Call,
+        0 => Status::Signal(signal),
+        libc::PTRACE_EVENT_SECCOMP => Status::Seccomp,
+        libc::PTRACE_EVENT_EXEC => Status::Exec,
+        event @ (libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK) => {
+            Status::NewTask(event)
+        }
+        _ => Status::Stop(signal),
+    }
+}
+
+/// Kills a thread group.
+pub fn kill(pid: i32) {
+    // SAFETY: integers only. It fails only if the process is gone already.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
