@@ -1,1 +1,28 @@
-fn main(){}
+//! prun: see the library's documentation for how it works.
+
+use clap::Parser;
+use prun::cli::Cli;
+use prun::config::Config;
+use prun::error::CANNOT_START;
+use prun::report;
+use prun::tracer::launch;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let status = if e.use_stderr() { CANNOT_START } else { 0 };
+            // Nobody is left to tell when the output is closed.
+            drop(e.print());
+            return ExitCode::from(status);
+        }
+    };
+    match Config::new(cli).and_then(|config| launch::run(&config)) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            report::say(format_args!("{failure}"));
+            ExitCode::from(failure.exit_status())
+        }
+    }
+}

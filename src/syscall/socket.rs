@@ -21,7 +21,7 @@ const MMSG_LEN: u64 = 64;
 
 /// An address the kernel writes: where, how long the buffer is, and where the length goes.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub(super) struct Place {
     address: u64,
     room: u32,
     length: u64,

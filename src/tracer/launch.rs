@@ -1,0 +1,433 @@
+//! Starting a session: three processes.
+//!
+//! * The **front** is the process the user started. It stays the command's parent, so that job control, its exit
+//!   status and its place in the process tree are those of any child of a shell; it only waits and passes signals.
+//! * The **tracer** is its child in a session of its own, out of the terminal's reach. It builds the view, attaches to
+//!   the command, and goes on after the command's end for daemons the command left. It dies with the front while the
+//!   command runs, and whatever it traces dies with it (`PTRACE_O_EXITKILL`).
+//! * The **command** waits until it is attached to, installs the filter and executes: the first call the tracer
+//!   translates.
+#![allow(unsafe_code)]
+
+use super::{Engine, Tracer, ptrace};
+use crate::config::Config;
+use crate::error::{CANNOT_EXECUTE, CANNOT_START, Failure, NOT_FOUND};
+use crate::host::HostTree;
+use crate::path::{Buf, GuestPath, PATH_MAX};
+use crate::report;
+use crate::resolve::{Follow, Last, Request, Resolver, Restrict};
+use crate::session::{Session, Stats};
+use crate::syscall::filter::{self, Needs};
+use crate::tracee::region::Region;
+use crate::tracee::{Cwd, Fs, Mm, State, Task};
+use crate::view::{StandIns, View};
+use std::cell::{OnceCell, RefCell};
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{Error, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use syscalls::Errno;
+
+/// Whether this process was started with SIGPIPE ignored; the standard library ignores it before `main`.
+static SIGPIPE_WAS: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn remember_sigpipe() {
+    // SAFETY: all-zero bytes are a valid sigaction; the call only reads the disposition.
+    unsafe {
+        let mut old: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut old);
+        SIGPIPE_WAS.store(i32::from(old.sa_sigaction == libc::SIG_IGN), Ordering::Relaxed);
+    }
+}
+
+/// Run by the C library before `main`.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static REMEMBER: extern "C" fn() = remember_sigpipe;
+
+/// The command, for the front's signal handler.
+static COMMAND: AtomicI32 = AtomicI32::new(0);
+static TERMS: AtomicI32 = AtomicI32::new(0);
+
+/// Runs the session and returns prun's exit status.
+///
+/// # Errors
+/// When it could not be started.
+pub fn run(config: &Config) -> Result<u8, Failure> {
+    let region = Region::new().map_err(|e| Failure::new("map memory to share with the guest", "", e))?;
+    let pipe = || std::io::pipe().map_err(|e| Failure::new("make a pipe", "", e));
+    let (mut news, tell) = pipe()?; // tracer → front
+    let (hear, mut command_is) = pipe()?; // front → tracer
+    let (go, give_go) = pipe()?; // tracer → command
+    let fork_failed = |e: nix::errno::Errno| Failure::new("fork", "", Error::from(e));
+    // SAFETY: this process has one thread.
+    let tracer = match unsafe { nix::unistd::fork() }.map_err(fork_failed)? {
+        nix::unistd::ForkResult::Child => {
+            drop((news, command_is, go));
+            let status = trace(config, region, OwnedFd::from(hear), File::from(OwnedFd::from(give_go)), OwnedFd::from(tell));
+            std::process::exit(i32::from(status));
+        }
+        nix::unistd::ForkResult::Parent { child } => child,
+    };
+    drop((hear, give_go, tell));
+    // SAFETY: this process has one thread.
+    let command = match unsafe { nix::unistd::fork() }.map_err(fork_failed)? {
+        nix::unistd::ForkResult::Child => {
+            drop((news, command_is));
+            let status = start(config, tracer.as_raw(), File::from(OwnedFd::from(go)));
+            // SAFETY: ends this process without running what the front registered.
+            unsafe { libc::_exit(i32::from(status)) }
+        }
+        nix::unistd::ForkResult::Parent { child } => child,
+    };
+    drop((go, region));
+    COMMAND.store(command.as_raw(), Ordering::Relaxed);
+    handle_signals();
+    if command_is.write_all(&command.as_raw().to_ne_bytes()).is_err() {
+        crate::note!(1, "the tracer has gone");
+    }
+    drop(command_is);
+    let status = wait_for(command);
+    // The tracer says when it has seen the end too, so that nothing it prints comes after prun's own end.
+    let mut word = [0; 1];
+    match news.read(&mut word) {
+        Ok(1) if word[0] == OVER => Ok(status),
+        Ok(1) => Ok(word[0]),
+        _ => Err(Failure::new("go on", "", Error::other("the tracer was killed, and the command with it"))),
+    }
+}
+
+/// What the tracer tells the front: the command's end, or the status to end with.
+const OVER: u8 = 0;
+
+/// Waits for the command; stops when it stops, so that the shell sees it.
+fn wait_for(command: nix::unistd::Pid) -> u8 {
+    loop {
+        let mut raw = 0;
+        // SAFETY: `raw` is writable. nix does not know real-time signals.
+        let got = unsafe { libc::waitpid(command.as_raw(), &raw mut raw, libc::WUNTRACED) };
+        if got < 0 {
+            if crate::sys::errno() == Errno::EINTR {
+                continue;
+            }
+            return CANNOT_START;
+        }
+        if libc::WIFEXITED(raw) {
+            return libc::WEXITSTATUS(raw) as u8;
+        }
+        if libc::WIFSIGNALED(raw) {
+            return 128 + libc::WTERMSIG(raw) as u8;
+        }
+        if libc::WIFSTOPPED(raw) {
+            // SAFETY: stops this process until somebody continues it.
+            unsafe { libc::raise(libc::SIGSTOP) };
+            // Whoever continued the front means the command, which may be in another process group by now.
+            // SAFETY: integers only.
+            unsafe { libc::kill(command.as_raw(), libc::SIGCONT) };
+        }
+    }
+}
+
+extern "C" fn pass_on(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the kernel passes a valid siginfo; kill(2) is async-signal-safe.
+    unsafe {
+        // What the terminal sends (SI_KERNEL) reaches the command's process group by itself.
+        if (*info).si_code > 0 && signal != libc::SIGHUP {
+            return;
+        }
+        let again = signal == libc::SIGTERM && TERMS.fetch_add(1, Ordering::Relaxed) > 0;
+        libc::kill(COMMAND.load(Ordering::Relaxed), if again { libc::SIGKILL } else { signal });
+    }
+}
+
+fn handle_signals() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: the handler only calls kill(2) and touches atomics.
+        unsafe {
+            let mut old: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, std::ptr::null(), &raw mut old);
+            if old.sa_sigaction == libc::SIG_IGN {
+                continue;
+            }
+            let mut new: libc::sigaction = std::mem::zeroed();
+            new.sa_sigaction = pass_on as extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) as usize;
+            new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+            libc::sigaction(signal, &raw const new, std::ptr::null_mut());
+        }
+    }
+}
+
+// ---- The tracer ----
+
+fn trace(config: &Config, region: Region, hear: OwnedFd, go: File, tell: OwnedFd) -> u8 {
+    // SAFETY: integers only. The tracer ends with the front as long as the command runs, and is out of the terminal.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        libc::setsid();
+    }
+    let keep = [region.fd(), hear.as_raw_fd(), go.as_raw_fd(), tell.as_raw_fd(), 2];
+    let mut tell = File::from(tell);
+    let status = match prepare(config, region, hear, go, &keep) {
+        Ok((mut tracer, command)) => {
+            tracer.run(command, |session| {
+                if config.stats {
+                    print_stats(&session.stats);
+                }
+                // Daemons go on without the front, and without holding its descriptors.
+                // SAFETY: integers only.
+                unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) };
+                close_output();
+                drop(tell.write_all(&[OVER]));
+            });
+            return 0;
+        }
+        Err(failure) => {
+            report::say(format_args!("{failure}"));
+            failure.exit_status()
+        }
+    };
+    drop(tell.write_all(&[status]));
+    status
+}
+
+/// Points the standard descriptors at /dev/null: a reader of the command's output must see its end.
+fn close_output() {
+    if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+        for fd in 0..=2 {
+            // SAFETY: both are integers; the old descriptor is not used any more.
+            unsafe { libc::dup2(null.as_raw_fd(), fd) };
+        }
+    }
+}
+
+/// Closes what the front has open and the tracer has no business with.
+fn close_others(keep: &[i32]) {
+    let listed: Vec<i32> = std::fs::read_dir("/proc/self/fd").map_or_else(
+        |_| (0..1024).collect(),
+        |all| all.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect(),
+    );
+    for fd in listed {
+        if !keep.contains(&fd) {
+            // SAFETY: nothing in this process uses a descriptor that is not in `keep`.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+fn prepare(
+    config: &Config,
+    region: Region,
+    hear: OwnedFd,
+    mut go: File,
+    keep: &[i32],
+) -> Result<(Tracer, i32), Failure> {
+    close_others(keep);
+    raise_descriptor_limit();
+    let mut calls = 0;
+    let mut stand_ins = StandIns::new();
+    let view = View::new(&config.root, &config.bindings, &mut HostTree::bare(&mut calls), &mut stand_ins)?;
+    // The stand-ins' inodes live as long as the tracer.
+    std::mem::forget(stand_ins);
+    let (cwd, host_cwd) = starting_directory(config, &view);
+    let secret = crate::sys::random();
+    let needs = Needs { merged: view.merges(), read_only: view.table.any_read_only(), secret };
+    let program = filter::program(&needs);
+
+    let mut pid = [0; 4];
+    File::from(hear).read_exact(&mut pid).map_err(|e| Failure::new("start the command", "", e))?;
+    let command = i32::from_ne_bytes(pid);
+    ptrace::seize(command).map_err(|e| {
+        Failure::new("trace the command", "ptrace(PTRACE_SEIZE)", crate::sys::io(e)).hint(
+            "the host refuses ptrace: Yama's kernel.yama.ptrace_scope is 2 or 3, or a container or security \
+             profile denies it; ask for ptrace to be allowed",
+        )
+    })?;
+    let mut message = (program.len() as u32).to_ne_bytes().to_vec();
+    for i in &program {
+        message.extend(i.code.to_ne_bytes());
+        message.extend([i.jt, i.jf]);
+        message.extend(i.k.to_ne_bytes());
+    }
+    message.extend(host_cwd);
+    go.write_all(&message).map_err(|e| Failure::new("start the command", "", e))?;
+    drop(go);
+
+    let mut tracer = Tracer::new(Session::new(view, region, secret), config.engine);
+    let slot = tracer.tasks.new_slot().unwrap_or(0);
+    tracer.tasks.put(Task {
+        tid: command,
+        tgid: command,
+        fs: Rc::new(RefCell::new(Fs { cwd: Rc::new(Cwd { guest: cwd, dir: OnceCell::new() }) })),
+        mm: Rc::new(RefCell::new(Mm::default())),
+        slot,
+        state: State::Running,
+        plan: None,
+        listing_host: None,
+    });
+    tracer.session.stats.tasks = 1;
+    tracer.session.stats.host_calls = calls;
+    Ok((tracer, command))
+}
+
+/// The tracer holds a descriptor per current directory; its own limit may be as high as the host allows.
+fn raise_descriptor_limit() {
+    // SAFETY: the structure is writable and valid.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}
+
+/// Where the command starts: guest path, and the host path to go to (empty: stay).
+fn starting_directory(config: &Config, view: &View) -> (GuestPath, Vec<u8>) {
+    let here = std::env::current_dir();
+    let mut out = Buf::<PATH_MAX>::new();
+    let own = here.as_ref().ok().and_then(|dir| {
+        use std::os::unix::ffi::OsStrExt;
+        view.guest(dir.as_os_str().as_bytes(), &mut out).then(|| GuestPath::new(out.as_bytes()))
+    });
+    let wanted = match (&config.cwd, &own) {
+        (None, Some(own)) => return (own.clone(), vec![]),
+        (None, None) => b"/".to_vec(),
+        (Some(path), _) => path.clone(),
+    };
+    let base = own.unwrap_or_else(|| GuestPath::new(b"/"));
+    let mut resolver = Resolver::new();
+    let mut calls = 0;
+    let mut go = |path: &[u8]| -> Result<(GuestPath, Vec<u8>), Errno> {
+        if path.is_empty() || path.len() >= PATH_MAX {
+            return Err(Errno::ENOENT);
+        }
+        let request = Request { base: base.as_bytes(), path, follow: Follow::Yes, restrict: Restrict::default() };
+        let found = resolver.resolve(&view.table, &mut HostTree::bare(&mut calls), &request)?;
+        let st = if found.void { return Err(Errno::ENOENT) } else { crate::sys::stat(resolver.host(), Last::Followed)? };
+        if st.mode & libc::S_IFMT != libc::S_IFDIR {
+            return Err(Errno::ENOTDIR);
+        }
+        let host = resolver.host();
+        Ok((GuestPath::new(resolver.guest()), host[..host.len() - 1].to_vec()))
+    };
+    match go(&wanted) {
+        Ok(found) => found,
+        Err(e) => {
+            report::say(format_args!(
+                "warning: cannot start in '{}': {}; starting in '/'",
+                String::from_utf8_lossy(&wanted),
+                crate::sys::io(e)
+            ));
+            go(b"/").unwrap_or_else(|_| (GuestPath::new(b"/"), b"/".to_vec()))
+        }
+    }
+}
+
+fn print_stats(stats: &Stats) {
+    let requests = ptrace::REQUESTS.load(Ordering::Relaxed);
+    report::say(format_args!(
+        "stops: {} at calls, {} at their ends, {} others; ptrace requests: {requests}; host calls: {}",
+        stats.stops, stats.exits, stats.events, stats.host_calls
+    ));
+    report::say(format_args!(
+        "paths: {} translated, {} of them as they were; programs: {}, {} by their interpreter; tasks: {}",
+        stats.paths, stats.untouched, stats.execs, stats.carried, stats.tasks
+    ));
+    let mut calls: Vec<_> = stats.calls.iter().collect();
+    calls.sort_by_key(|&(number, count)| (std::cmp::Reverse(*count), *number));
+    for (number, count) in calls {
+        let name = syscalls::Sysno::new(*number as usize).map_or("?", |s| s.name());
+        report::say(format_args!("{count:>10} {name}"));
+    }
+}
+
+// ---- The command ----
+
+/// Waits for the tracer's word, confines itself and executes; returns only when that failed.
+fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
+    // SAFETY: integers only. Where Yama restricts ptrace to descendants, this lets a sibling attach; elsewhere it
+    // fails, and is not needed.
+    unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer as libc::c_ulong, 0, 0, 0) };
+    let mut message = vec![];
+    if go.read_to_end(&mut message).is_err() || message.len() < 4 {
+        // The tracer has said why.
+        return CANNOT_START;
+    }
+    drop(go);
+    let count = u32::from_ne_bytes([message[0], message[1], message[2], message[3]]) as usize;
+    let (program, cwd) = message[4..].split_at(8 * count);
+    let mut filter: Vec<libc::sock_filter> = program
+        .chunks_exact(8)
+        .map(|c| libc::sock_filter {
+            code: u16::from_ne_bytes([c[0], c[1]]),
+            jt: c[2],
+            jf: c[3],
+            k: u32::from_ne_bytes([c[4], c[5], c[6], c[7]]),
+        })
+        .collect();
+    if let (false, Ok(cwd)) = (cwd.is_empty(), CString::new(cwd))
+        && nix::unistd::chdir(cwd.as_c_str()).is_err()
+    {
+        report::say(format_args!("cannot change to '{}': {}", cwd.to_string_lossy(), Error::last_os_error()));
+        return CANNOT_START;
+    }
+    let candidates = config.candidates();
+    let (argv, envp) = (pointers(&config.command), pointers(&config.environment));
+    if SIGPIPE_WAS.load(Ordering::Relaxed) == 0 {
+        // SAFETY: the default disposition has no handler.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    }
+    let prog = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program is as long as said and lives through the call.
+    let installed = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const prog) == 0
+    };
+    if !installed {
+        let failure = Failure::new("install the system call filter", "seccomp", Error::last_os_error())
+            .hint("the kernel needs CONFIG_SECCOMP_FILTER (Linux 3.5), and nothing around prun may forbid it");
+        report::say(format_args!("{failure}"));
+        return CANNOT_START;
+    }
+    let mut error = Errno::ENOENT;
+    for path in &candidates {
+        // SAFETY: NUL-terminated strings in null-terminated arrays, all alive.
+        unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+        match crate::sys::errno() {
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            e => {
+                error = e;
+                if e != Errno::EACCES {
+                    break;
+                }
+            }
+        }
+    }
+    let name = config.command[0].to_string_lossy();
+    let (status, hint) = if error == Errno::ENOENT {
+        (NOT_FOUND, "it, its '#!' interpreter or its ELF interpreter is not in the guest; -v names which")
+    } else {
+        (CANNOT_EXECUTE, "it must be a program or script that the guest may execute on this machine")
+    };
+    report::say(format_args!("{}", Failure::new("execute", &name, crate::sys::io(error)).hint(hint)));
+    status
+}
+
+fn pointers(all: &[CString]) -> Vec<*const libc::c_char> {
+    all.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// One of the two engines, by name.
+///
+/// # Errors
+/// For any other name.
+pub fn engine(name: &str) -> Result<Engine, Failure> {
+    match name {
+        "" | "one-stop" => Ok(Engine::OneStop),
+        "two-stop" => Ok(Engine::TwoStop),
+        _ => Err(Failure::new("use the engine", name, Error::other("there is none of that name"))
+            .hint("PRUN_ENGINE is one-stop or two-stop")),
+    }
+}

@@ -1,0 +1,170 @@
+//! From execve(2)'s success to the program's first instruction: the loader runs in between.
+//!
+//! At the exec stop the task is alone in a new address space, with default signal handlers. The loader's code is
+//! written over the page that holds the entry point, its script below the stack pointer; it ends with a call that
+//! the filter stops, where the page and the registers are put back. A signal that arrives meanwhile can only end or
+//! stop the task, never run code in it, so none has to be held.
+
+use super::Tracer;
+use super::ptrace::{self, Resume};
+use crate::exec::Plan;
+use crate::exec::auxv::{self, at};
+use crate::exec::plan::{MARK, MARKER, Script};
+use crate::path::GuestPath;
+use crate::tracee::{Mm, State, Task, memory};
+use goblin::elf::program_header::PF_X;
+use prun_arch::loader::IMAGE;
+use prun_arch::{Regs, TRAMPOLINE, WINDOW, layout};
+use std::cell::RefCell;
+use std::rc::Rc;
+use syscalls::Errno;
+
+/// What is needed when the loader is done.
+#[derive(Debug)]
+pub struct Loading {
+    /// Registers as execve(2) left them.
+    regs: Regs,
+    /// The bytes under the loader.
+    saved: Vec<u8>,
+    plan: Option<Box<Plan>>,
+}
+
+/// Where the region of the tracer is opened by a tracee.
+fn shared_file(tracer: &Tracer) -> Vec<u8> {
+    format!("/proc/{}/fd/{}", tracer.session.tracer, tracer.session.region.fd()).into_bytes()
+}
+
+impl Tracer {
+    pub(super) fn exec_stop(&mut self, tid: i32) -> Result<(), Errno> {
+        let former = ptrace::message(tid)? as i32;
+        // A thread that is not the leader takes the leader's id; the leader is gone without a notice.
+        let mut task = match self.tasks.take(former) {
+            Some(task) => task,
+            None => self.tasks.take(tid).ok_or(Errno::ESRCH)?,
+        };
+        if former != tid
+            && let Some(leader) = self.tasks.remove(tid)
+        {
+            drop(leader);
+        }
+        (task.tid, task.tgid) = (tid, tid);
+        self.session.stats.execs += 1;
+        let plan = task.plan.take();
+        let carried = plan.as_ref().and_then(|p| p.carried.as_ref());
+        self.session.stats.carried += u64::from(carried.is_some());
+        task.mm = Rc::new(RefCell::new(Mm {
+            exe: plan.as_ref().map(|p: &Box<Plan>| -> GuestPath { p.exe.clone() }),
+            text: carried.map(|c| c.id),
+            private: false,
+        }));
+        task.listing_host = None;
+        let regs = ptrace::regs(tid);
+        let done = regs.and_then(|regs| self.load(&mut task, regs, plan, false));
+        self.tasks.put(task);
+        done
+    }
+
+    /// Starts the loader; `private` where the shared region cannot be mapped.
+    fn load(&mut self, task: &mut Task, regs: Regs, plan: Option<Box<Plan>>, private: bool) -> Result<(), Errno> {
+        let tid = task.tid;
+        let secret = self.session.secret;
+        let mut script = Script::new();
+        if private {
+            script.own();
+        } else {
+            script.share(&shared_file(self), secret);
+        }
+        if let Some(plan) = &plan {
+            correct(tid, &regs, plan, &mut script, secret)?;
+        }
+        let (address, bytes) = script.finish(regs.sp() - 256);
+        memory::write(tid, address, &bytes)?;
+        let page = regs.ip() & !(layout::PAGE - 1);
+        let mut saved = vec![0; IMAGE.len()];
+        memory::read(tid, page, &mut saved)?;
+        memory::poke(tid, page, IMAGE)?;
+        let mut start = regs;
+        start.start(page, address, address - 64);
+        ptrace::set_regs(tid, &start)?;
+        task.mm.borrow_mut().private = private;
+        task.state = State::Loading(Box::new(Loading { regs, saved, plan }));
+        ptrace::resume(tid, Resume::Run, 0)
+    }
+
+    /// A stopped call of a task whose loader runs.
+    pub(super) fn loader_stop(&mut self, task: &mut Task, regs: &Regs) -> Result<(), Errno> {
+        let tid = task.tid;
+        let [status, step, mark, ..] = regs.args();
+        if regs.number() != MARKER as u32 || mark != MARK {
+            return ptrace::resume(tid, Resume::Run, 0);
+        }
+        let State::Loading(loading) = std::mem::replace(&mut task.state, State::Running) else {
+            return Err(Errno::EINVAL);
+        };
+        let Loading { regs: mut first, saved, plan } = *loading;
+        memory::poke(tid, first.ip() & !(layout::PAGE - 1), &saved)?;
+        let private = task.mm.borrow().private;
+        if status != 0 {
+            let error = Errno::new((status as i64).unsigned_abs() as i32);
+            // The first steps map the region; without /proc, or as another user, it is out of reach.
+            if !private && step < 4 {
+                crate::note!(1, "task {tid} gets slots of its own: {}", crate::sys::io(error));
+                return self.load(task, first, plan, true);
+            }
+            crate::note!(0, "task {tid} is killed: its program could not be mapped: {}", crate::sys::io(error));
+            ptrace::kill(tid);
+            return Ok(());
+        }
+        if private {
+            memory::poke(tid, WINDOW, &TRAMPOLINE)?;
+        }
+        first.skip(0);
+        ptrace::set_regs(tid, &first)?;
+        ptrace::resume(tid, Resume::Run, 0)
+    }
+}
+
+/// Corrects what the kernel has told the program about itself, and maps the program where it is carried.
+fn correct(tid: i32, regs: &Regs, plan: &Plan, script: &mut Script, secret: u64) -> Result<(), Errno> {
+    let mut size = 8192;
+    let (mut stack, layout) = loop {
+        let mut bytes = vec![0; size];
+        let n = memory::read_some(tid, regs.sp(), &mut bytes);
+        bytes.truncate(n);
+        if let Some(layout) = auxv::layout(&bytes) {
+            break (bytes, layout);
+        }
+        if n < size || size > 32 << 20 {
+            return Err(Errno::EFAULT);
+        }
+        size *= 4;
+    };
+    let vector = &mut stack[layout.auxv..layout.end];
+    let execfn = auxv::get(vector, at::EXECFN);
+    if let Some(address) = execfn {
+        memory::write(tid, address, &[&plan.execfn, b"\0".as_slice()].concat())?;
+    }
+    if let Some(carried) = &plan.carried {
+        let elf = &carried.elf;
+        let base = auxv::get(vector, at::PHDR).unwrap_or(0) & !(prun_arch::layout::PAGE - 1);
+        let mapped = script.program(elf, &carried.host, secret, crate::sys::random());
+        auxv::set(vector, at::PHDR, mapped.phdr);
+        auxv::set(vector, at::PHNUM, elf.phnum);
+        auxv::set(vector, at::ENTRY, mapped.entry);
+        auxv::set(vector, at::BASE, base);
+        if elf.stack.is_some_and(|flags| flags & PF_X != 0) {
+            script.stack(regs.sp(), true);
+        }
+        let top = execfn.unwrap_or(0);
+        let or = |a: u64, b: u64| if a == 0 { b } else { a };
+        let env = or(layout.env_start, top);
+        script.describe(elf, &mapped, [or(layout.arg_start, env), env, env, top], regs.sp(), vector);
+        let vector = vector.to_vec();
+        memory::write(tid, regs.sp() + layout.auxv as u64, &vector)?;
+    }
+    if plan.rename {
+        let name = plan.execfn.rsplit(|&b| b == b'/').next().unwrap_or(b"");
+        script.comm(name);
+    }
+    Ok(())
+}
