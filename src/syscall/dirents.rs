@@ -15,9 +15,10 @@ use syscalls::{Errno, Sysno};
 
 /// Position of the first entry of prun's part; the last one's successor means: the host's part, from its start.
 ///
-/// tmpfs, btrfs, xfs and overlayfs count entries or bytes, far below; ext4 hashes, where hitting these few of 2^63
-/// values is not going to happen. All take any position in lseek(2).
-const FIRST: i64 = 0x7_5052_0000;
+/// tmpfs, btrfs and xfs count entries or bytes, far below; ext4's are hashes shifted by 32 bits, where hitting these
+/// few values is not going to happen. Below 2 GiB, because procfs, on which placeholders stand, takes no more
+/// (`MAX_NON_LFS`).
+const FIRST: i64 = 0x7052_0000;
 
 /// What the exit stop has to do.
 #[derive(Debug)]
