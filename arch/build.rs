@@ -48,7 +48,12 @@ fn linker(object: &Path, elf: &Path) -> Command {
         link.args(["-flavor", "gnu", "-static", "--gc-sections", "-T", "guest/loader.ld"]);
     } else {
         link = Command::new("cc");
-        link.args(["-nostdlib", "-static", "-no-pie", "-Wl,--gc-sections,--build-id=none,-T,guest/loader.ld"]);
+        link.args([
+            "-nostdlib",
+            "-static",
+            "-no-pie",
+            "-Wl,--gc-sections,--build-id=none,-T,guest/loader.ld",
+        ]);
     }
     link.arg("-o").arg(elf).arg(object);
     link

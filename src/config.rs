@@ -112,9 +112,9 @@ impl Config {
 }
 
 fn canonical(doing: &'static str, path: &Path) -> Result<HostPath, Failure> {
-    std::fs::canonicalize(path)
-        .map(|p| HostPath::new(p.as_os_str().as_bytes()))
-        .map_err(|e| Failure::new(doing, &path.display().to_string(), e).hint("it must be a directory that exists"))
+    std::fs::canonicalize(path).map(|p| HostPath::new(p.as_os_str().as_bytes())).map_err(|e| {
+        Failure::new(doing, &path.display().to_string(), e).hint("it must be a directory that exists")
+    })
 }
 
 /// `HOST[:GUEST][:ro]`; `None` where HOST is missing, which is a warning, as front-ends rely on.

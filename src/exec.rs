@@ -45,7 +45,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Carried {
     /// Its headers.
-    pub elf: Elf,
+    pub elf: Box<Elf>,
     /// Its host path.
     pub host: Vec<u8>,
     /// Device and inode, for `ETXTBSY`.
@@ -66,9 +66,12 @@ struct Step {
 enum Look {
     /// The kernel finds out by itself, with this host file.
     Kernel,
-    Script { interpreter: Vec<u8>, argument: Option<Vec<u8>> },
+    Script {
+        interpreter: Vec<u8>,
+        argument: Option<Vec<u8>>,
+    },
     Native,
-    Carried { program: Carried, interpreter: Step },
+    Carried(Box<(Carried, Step)>),
 }
 
 /// execve(2) and execveat(2), with the path in argument `at`.
@@ -97,8 +100,11 @@ pub fn enter(call: &mut Call<'_>, at: usize) -> Result<Action, Errno> {
                 front = new;
                 step = next;
             }
-            Look::Kernel | Look::Native => return begin(call, at, argv_at, step.host.clone(), step, execfn, front, None),
-            Look::Carried { program, interpreter } => {
+            Look::Kernel | Look::Native => {
+                return begin(call, at, argv_at, step.host.clone(), step, execfn, front, None);
+            }
+            Look::Carried(both) => {
+                let (program, interpreter) = *both;
                 return begin(call, at, argv_at, interpreter.host, step, execfn, front, Some(program));
             }
         }
@@ -216,7 +222,7 @@ fn look(call: &mut Call<'_>, step: &Step, depth: usize) -> Result<Look, Errno> {
     }
     let st = sys::stat(&step.host, Last::Followed)?;
     let program = Carried { elf, host: step.host[..step.host.len() - 1].to_vec(), id: st.id };
-    Ok(Look::Carried { program, interpreter })
+    Ok(Look::Carried(Box::new((program, interpreter))))
 }
 
 /// Whether the kernel, which starts at the host's root, would find that file under the path the program names.
@@ -278,7 +284,10 @@ fn new_arguments(call: &mut Call<'_>, argv: u64, front: &[Vec<u8>]) -> Result<u6
         words.push(call.session.region.scratch(&text).ok_or(Errno::E2BIG)?);
     }
     let mut i = 0u64;
-    while argv != 0 {
+    loop {
+        if argv == 0 {
+            break;
+        }
         let word = memory::word(call.task.tid, argv.wrapping_add(8 * i))?;
         if word == 0 {
             break;
@@ -302,9 +311,14 @@ impl Call<'_> {
     fn program(&mut self, dir: Option<u64>, len: usize, follow: Follow) -> Result<Option<Step>, Errno> {
         let Some(base) = self.base_for(dir) else { return Ok(None) };
         let session = &mut *self.session;
-        let request =
-            Request { base: base.as_bytes(), path: &session.text[..len], follow, restrict: Restrict::default() };
-        let mut host = HostTree::new(&mut session.stats.host_calls, Some(&session.view), self.tasks, self.task);
+        let request = Request {
+            base: base.as_bytes(),
+            path: &session.text[..len],
+            follow,
+            restrict: Restrict::default(),
+        };
+        let mut host =
+            HostTree::new(&mut session.stats.host_calls, Some(&session.view), self.tasks, self.task);
         let found = session.resolver.resolve(&session.view.table, &mut host, &request)?;
         if found.void {
             return Err(Errno::ENOENT);

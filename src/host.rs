@@ -57,7 +57,9 @@ impl<'a> HostTree<'a> {
         let host = &host[..n];
         let mut guest = Buf::<PATH_MAX>::new();
         match self.view {
-            Some(view) if host.starts_with(b"/") && !proc::is_deleted(host) && view.guest(host, &mut guest) => {
+            Some(view)
+                if host.starts_with(b"/") && !proc::is_deleted(host) && view.guest(host, &mut guest) =>
+            {
                 out[..guest.len()].copy_from_slice(guest.as_bytes());
                 Link::Magic(guest.len())
             }

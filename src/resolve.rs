@@ -126,7 +126,14 @@ struct NeedsWalk;
 impl Resolver {
     /// Buffers for resolving; about 50 KiB, so make one and keep it.
     pub const fn new() -> Self {
-        Self { guest: Buf::new(), host: Buf::new(), rest: Buf::new(), link: [0; PATH_MAX], place: START, links: 0 }
+        Self {
+            guest: Buf::new(),
+            host: Buf::new(),
+            rest: Buf::new(),
+            link: [0; PATH_MAX],
+            place: START,
+            links: 0,
+        }
     }
 
     /// The host path of the last resolution, with its NUL. It may be longer than [`PATH_MAX`].
@@ -144,18 +151,27 @@ impl Resolver {
     /// # Errors
     /// Only those the host would not give by itself: `ELOOP` after [`MAX_LINKS`] links, `ENOENT` below a
     /// placeholder, `EXDEV` and `ELOOP` of [`Restrict`], `ENAMETOOLONG` when even the long buffers are full.
-    pub fn resolve<H: Host>(&mut self, table: &Table, host: &mut H, request: &Request) -> Result<Found, Errno> {
-        if request.restrict == Restrict::default() {
-            match self.lexical(table, host, request) {
-                Ok(found) => return Ok(found),
-                Err(NeedsWalk) => {}
-            }
+    pub fn resolve<H: Host>(
+        &mut self,
+        table: &Table,
+        host: &mut H,
+        request: &Request,
+    ) -> Result<Found, Errno> {
+        if request.restrict == Restrict::default()
+            && let Ok(found) = self.lexical(table, host, request)
+        {
+            return Ok(found);
         }
         self.walk(table, host, request)
     }
 
     /// Joins the components without looking, then asks the host once.
-    fn lexical<H: Host>(&mut self, table: &Table, host: &mut H, request: &Request) -> Result<Found, NeedsWalk> {
+    fn lexical<H: Host>(
+        &mut self,
+        table: &Table,
+        host: &mut H,
+        request: &Request,
+    ) -> Result<Found, NeedsWalk> {
         let absolute = request.path[0] == b'/';
         self.go(table, if absolute { b"/" } else { request.base })?;
         let mut climbed = false;

@@ -163,7 +163,8 @@ pub fn random() -> u64 {
                 std::ptr::copy_nonoverlapping(at, bytes.as_mut_ptr(), 8);
             }
         }
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
         return u64::from_ne_bytes(bytes) ^ (now as u64).rotate_left(32) ^ u64::from(std::process::id());
     }
     u64::from_ne_bytes(bytes)

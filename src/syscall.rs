@@ -72,7 +72,12 @@ pub struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// The call that `task` is stopped at.
-    pub fn new(session: &'a mut Session, tasks: &'a Registry, task: &'a mut Task, regs: &'a mut Regs) -> Self {
+    pub fn new(
+        session: &'a mut Session,
+        tasks: &'a Registry,
+        task: &'a mut Task,
+        regs: &'a mut Regs,
+    ) -> Self {
         let slot = Slot::new(task.tid, task.slot, task.mm.borrow().private);
         let args = regs.args();
         Self { session, tasks, task, regs, args, slot, number: None }
@@ -160,7 +165,10 @@ impl<'a> Call<'a> {
     fn clone3(&mut self) -> Result<Action, Errno> {
         let mut bytes = [0; 512];
         let size = self.args[1] as usize;
-        if size < 8 || size > bytes.len() || memory::read(self.task.tid, self.args[0], &mut bytes[..size]).is_err() {
+        if size < 8
+            || size > bytes.len()
+            || memory::read(self.task.tid, self.args[0], &mut bytes[..size]).is_err()
+        {
             return Ok(Action::Run);
         }
         let untraced = u64::from(libc::CLONE_UNTRACED as u32);

@@ -4,8 +4,8 @@
 pub mod memory;
 pub mod region;
 
-use crate::path::GuestPath;
 use crate::exec::Plan;
+use crate::path::GuestPath;
 use crate::syscall::Exit;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;

@@ -67,7 +67,11 @@ impl Tracer {
             match self.event(tid, status) {
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(e) => {
-                    crate::note!(0, "task {tid} is killed: its stop could not be handled: {}", crate::sys::io(e));
+                    crate::note!(
+                        0,
+                        "task {tid} is killed: its stop could not be handled: {}",
+                        crate::sys::io(e)
+                    );
                     ptrace::kill(tid);
                 }
             }
@@ -185,7 +189,11 @@ impl Tracer {
         };
         let has = |flag: i32| flags & flag as u32 as u64 != 0;
         let Some(slot) = self.tasks.new_slot() else {
-            crate::note!(0, "task {child} is killed: a session has at most {} tasks", prun_arch::layout::SLOT_COUNT);
+            crate::note!(
+                0,
+                "task {child} is killed: a session has at most {} tasks",
+                prun_arch::layout::SLOT_COUNT
+            );
             ptrace::kill(child);
             return ptrace::resume(parent.tid, onward(parent), 0);
         };
@@ -202,7 +210,16 @@ impl Tracer {
             Rc::new(RefCell::new(copy))
         };
         let tgid = if has(libc::CLONE_THREAD) { parent.tgid } else { child };
-        self.tasks.put(Task { tid: child, tgid, fs, mm, slot, state: State::Running, plan: None, listing_host: None });
+        self.tasks.put(Task {
+            tid: child,
+            tgid,
+            fs,
+            mm,
+            slot,
+            state: State::Running,
+            plan: None,
+            listing_host: None,
+        });
         self.session.stats.tasks += 1;
         if self.unborn.remove(&child).is_some() {
             match ptrace::resume(child, Resume::Run, 0) {

@@ -131,8 +131,12 @@ fn merged<H: Host>(table: &Table, host: &mut H, resolver: &mut Resolver) -> Vec<
         if !listed || table.guest_path(id, &mut guest).is_err() {
             continue;
         }
-        let request =
-            Request { base: b"/", path: guest.as_bytes(), follow: Follow::Yes, restrict: Restrict::default() };
+        let request = Request {
+            base: b"/",
+            path: guest.as_bytes(),
+            follow: Follow::Yes,
+            restrict: Restrict::default(),
+        };
         if resolver.resolve(table, host, &request).is_ok()
             && let Ok(st) = crate::sys::stat(resolver.host(), crate::resolve::Last::Followed)
         {
@@ -168,7 +172,9 @@ fn canonical<H: Host>(
     let mut text = [0; PATH_MAX];
     let request = Request { base: &base, path: name, follow: Follow::Yes, restrict: Restrict::default() };
     let seen = match resolver.resolve(table, host, &request) {
-        Ok(found) if !found.void => !matches!(host.link(resolver.host(), &mut text), crate::resolve::Link::Refused(_)),
+        Ok(found) if !found.void => {
+            !matches!(host.link(resolver.host(), &mut text), crate::resolve::Link::Refused(_))
+        }
         _ => false,
     };
     if seen || name == b".." {

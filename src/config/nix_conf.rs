@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 ///
 /// There are no build users and no namespaces for its sandbox; and the write-ahead log of its database maps a file
 /// in ways that network homes do not support.
-const SETTINGS: [(&str, &str); 4] =
-    [("build-users-group", ""), ("sandbox", "false"), ("use-sqlite-wal", "false"), ("filter-syscalls", "false")];
+const SETTINGS: [(&str, &str); 4] = [
+    ("build-users-group", ""),
+    ("sandbox", "false"),
+    ("use-sqlite-wal", "false"),
+    ("filter-syscalls", "false"),
+];
 
 /// The folder shown at `/nix`, made if it is new.
 ///
@@ -84,8 +88,10 @@ mod tests {
 
     #[test]
     fn what_the_user_set_is_left_alone() {
-        let mut env: Vec<(OsString, OsString)> =
-            vec![("NIX_CONFIG".into(), "sandbox = true # mine".into()), ("HOME".into(), "/nonexistent".into())];
+        let mut env: Vec<(OsString, OsString)> = vec![
+            ("NIX_CONFIG".into(), "sandbox = true # mine".into()),
+            ("HOME".into(), "/nonexistent".into()),
+        ];
         environment(&mut env);
         let config = env.iter().find(|(n, _)| n == "NIX_CONFIG").unwrap().1.to_string_lossy().into_owned();
         assert_eq!(config.matches("sandbox").count(), 1);

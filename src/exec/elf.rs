@@ -47,7 +47,7 @@ pub struct Elf {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// ELF that can be run.
-    Elf(Elf),
+    Elf(Box<Elf>),
     /// ELF of another machine or word size.
     Foreign(u16),
     /// No ELF.
@@ -134,7 +134,7 @@ pub fn parse(head: &[u8], file: &File) -> Result<Kind, Errno> {
     if elf.loads.is_empty() {
         return Err(Errno::ENOEXEC);
     }
-    Ok(Kind::Elf(elf))
+    Ok(Kind::Elf(Box::new(elf)))
 }
 
 #[cfg(test)]

@@ -249,7 +249,14 @@ mod tests {
             phnum: 2,
             loads: [
                 Load { vaddr: 0, memsz: 0x1800, filesz: 0x1800, offset: 0, flags: PF_R | PF_X, align: PAGE },
-                Load { vaddr: 0x3800, memsz: 0x3000, filesz: 0x100, offset: 0x1800, flags: PF_R | PF_W, align: PAGE },
+                Load {
+                    vaddr: 0x3800,
+                    memsz: 0x3000,
+                    filesz: 0x100,
+                    offset: 0x1800,
+                    flags: PF_R | PF_W,
+                    align: PAGE,
+                },
             ]
             .into_iter()
             .collect(),

@@ -27,7 +27,12 @@ impl From<Errno> for Fault {
 }
 
 impl Resolver {
-    pub(super) fn walk<H: Host>(&mut self, table: &Table, host: &mut H, request: &Request) -> Result<Found, Errno> {
+    pub(super) fn walk<H: Host>(
+        &mut self,
+        table: &Table,
+        host: &mut H,
+        request: &Request,
+    ) -> Result<Found, Errno> {
         self.run(table, host, request).map_err(|Fault(e)| e)?;
         Ok(self.found(table, false))
     }
@@ -38,10 +43,7 @@ impl Resolver {
         let restrict = request.restrict;
         self.start(table, request, request.path[0] == b'/')?;
         let mut at = 0;
-        loop {
-            let Some((name, tail)) = next_component(&self.rest.as_bytes()[at..]) else {
-                break;
-            };
+        while let Some((name, tail)) = next_component(&self.rest.as_bytes()[at..]) {
             let (len, left) = (name.len(), tail.len());
             let end = self.rest.len() - left;
             let last = next_component(tail).is_none();
@@ -73,9 +75,8 @@ impl Resolver {
             let mut copy = [0; super::NAME_MAX];
             if too_long(name) {
                 // The kernel refuses the component itself, if the walk gets that far.
-                let name = self.rest.as_bytes()[end - len..end].len();
                 self.suffix(b"/")?;
-                for _ in 0..name {
+                for _ in 0..len {
                     self.host.push(b"x")?;
                 }
                 break;

@@ -35,7 +35,7 @@ impl Call<'_> {
         let known = Rc::clone(&self.task.fs.borrow().cwd);
         let guest = match self.base(None) {
             Base::At(guest) => guest,
-            Base::Unknown => known.guest.clone(),
+            Base::Unknown | Base::Closed => known.guest.clone(),
         };
         self.set_cwd(guest);
     }
@@ -49,7 +49,7 @@ impl Call<'_> {
     pub(super) fn getcwd(&mut self) -> Result<Action, Errno> {
         let guest = match self.base(None) {
             Base::At(guest) => guest,
-            Base::Unknown => {
+            Base::Unknown | Base::Closed => {
                 let mut text = [0; PATH_MAX];
                 let link = format!("/proc/{}/cwd\0", self.task.tid);
                 return match sys::readlink(link.as_bytes(), &mut text) {

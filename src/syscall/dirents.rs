@@ -174,8 +174,12 @@ impl Call<'_> {
             }
             let mut calls = 0;
             let mut host = crate::host::HostTree::bare(&mut calls);
-            let request =
-                Request { base: b"/", path: guest.as_bytes(), follow: Follow::No, restrict: Restrict::default() };
+            let request = Request {
+                base: b"/",
+                path: guest.as_bytes(),
+                follow: Follow::No,
+                restrict: Restrict::default(),
+            };
             if resolver.resolve(&view.table, &mut host, &request).is_err() {
                 continue;
             }

@@ -210,7 +210,10 @@ mod tests {
             assert_eq!(ask(&NEEDS, nr, 0x40_0000, [0; 6]), expected, "number {nr}");
         }
         assert_eq!(ask(&NEEDS, Sysno::recvfrom as u32, 0, [0, 0, 0, 0, 1 << 40, 0]), TRACE);
-        assert_eq!(ask(&NEEDS, Sysno::clone as u32, 0, [u64::from(libc::CLONE_UNTRACED as u32), 0, 0, 0, 0, 0]), TRACE);
+        assert_eq!(
+            ask(&NEEDS, Sysno::clone as u32, 0, [u64::from(libc::CLONE_UNTRACED as u32), 0, 0, 0, 0, 0]),
+            TRACE
+        );
     }
 
     #[test]
@@ -239,7 +242,12 @@ mod tests {
     fn a_call_without_a_path_costs_few_instructions() {
         let p = program(&NEEDS);
         let steps = |nr| run(&p, &Data { nr: nr as u32, arch: AUDIT_ARCH, ip: 0, args: [0; 6] }).1;
-        assert!(steps(Sysno::read) <= 12 && steps(Sysno::fstat) <= 12, "{} {}", steps(Sysno::read), steps(Sysno::fstat));
+        assert!(
+            steps(Sysno::read) <= 12 && steps(Sysno::fstat) <= 12,
+            "{} {}",
+            steps(Sysno::read),
+            steps(Sysno::fstat)
+        );
         assert!(p.len() < 4096);
     }
 }

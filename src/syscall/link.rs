@@ -109,7 +109,10 @@ impl Call<'_> {
                     self.replace(at, &found)?;
                     return Ok(Action::Run);
                 };
-                self.in_guest_terms(&text[..n], matches!(link, ProcLink::Cwd(pid) if pid == me.tgid || pid == me.tid))
+                self.in_guest_terms(
+                    &text[..n],
+                    matches!(link, ProcLink::Cwd(pid) if pid == me.tgid || pid == me.tid),
+                )
             }
         };
         let (buffer, size) = (self.args[at + 1], self.args[at + 2] as i32);
@@ -123,9 +126,7 @@ impl Call<'_> {
 
     /// A host path as the guest would read it; what the guest has no path for stays as it is.
     fn in_guest_terms(&mut self, host: &[u8], own_cwd: bool) -> Vec<u8> {
-        if own_cwd
-            && let super::paths::Base::At(guest) = self.base(None)
-        {
+        if own_cwd && let super::paths::Base::At(guest) = self.base(None) {
             return guest.as_bytes().to_vec();
         }
         let (path, suffix): (&[u8], &[u8]) = match host.strip_suffix(b" (deleted)") {
@@ -139,4 +140,3 @@ impl Call<'_> {
         host.to_vec()
     }
 }
-

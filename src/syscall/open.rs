@@ -57,7 +57,13 @@ impl Call<'_> {
         Ok(action)
     }
 
-    fn open_path(&mut self, dir: Option<u64>, at: usize, flags: i32, restrict: Restrict) -> Result<Action, Errno> {
+    fn open_path(
+        &mut self,
+        dir: Option<u64>,
+        at: usize,
+        flags: i32,
+        restrict: Restrict,
+    ) -> Result<Action, Errno> {
         let creates = flags & libc::O_CREAT != 0;
         let path_only = flags & libc::O_PATH != 0;
         let follow = if flags & libc::O_NOFOLLOW != 0 || (creates && flags & libc::O_EXCL != 0) {
@@ -94,7 +100,9 @@ impl Call<'_> {
         let refused = match exists {
             Ok(_) if placeholder => false,
             Ok(_) if creates && flags & libc::O_EXCL != 0 => false,
-            Ok(st) => writes && matches!(st.mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK),
+            Ok(st) => {
+                writes && matches!(st.mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK)
+            }
             Err(_) => creates && self.parent_exists(),
         };
         if refused { Err(Errno::EROFS) } else { Ok(()) }
@@ -106,7 +114,9 @@ impl Call<'_> {
             return Ok(());
         }
         match sys::stat(self.session.resolver.host(), Last::Followed) {
-            Ok(st) if self.tasks.runs(st.id) || self.task.mm.borrow().text == Some(st.id) => Err(Errno::ETXTBSY),
+            Ok(st) if self.tasks.runs(st.id) || self.task.mm.borrow().text == Some(st.id) => {
+                Err(Errno::ETXTBSY)
+            }
             _ => Ok(()),
         }
     }

@@ -114,12 +114,15 @@ impl Call<'_> {
         } else {
             match self.base(dir) {
                 Base::At(guest) => guest,
+                // `EBADF` is the kernel's to say, in its own order.
+                Base::Closed => return Ok(Named::Untouched),
                 Base::Unknown => return self.outside(len),
             }
         };
         let session = &mut *self.session;
         let path = &session.text[..len];
-        let mut host = HostTree::new(&mut session.stats.host_calls, Some(&session.view), self.tasks, self.task);
+        let mut host =
+            HostTree::new(&mut session.stats.host_calls, Some(&session.view), self.tasks, self.task);
         let request = Request { base: base.as_bytes(), path, follow, restrict };
         session.resolver.resolve(&session.view.table, &mut host, &request).map(Named::Found)
     }
@@ -187,7 +190,11 @@ impl Call<'_> {
             Some(fd) => format!("/proc/{tid}/fd/{}\0", fd as i32),
         };
         self.session.stats.host_calls += 1;
-        let Ok(n) = sys::readlink(link.as_bytes(), &mut text) else { return Base::Unknown };
+        let n = match sys::readlink(link.as_bytes(), &mut text) {
+            Ok(n) => n,
+            Err(Errno::ENOENT) if dir.is_some() => return Base::Closed,
+            Err(_) => return Base::Unknown,
+        };
         let host = &text[..n];
         if dir.is_none() {
             // Of several guest paths of one directory, the one it was entered by.
@@ -211,7 +218,7 @@ impl Call<'_> {
         }
         match self.base(dir.filter(|&fd| !is_cwd(fd))) {
             Base::At(guest) => Some(guest),
-            Base::Unknown => None,
+            Base::Unknown | Base::Closed => None,
         }
     }
 
@@ -231,7 +238,9 @@ impl Call<'_> {
         let top = table.host(bind);
         let rest = &guest[rest.min(guest.len())..];
         let rest = if rest == b"/" { b"" } else { rest };
-        if top == b"/" { host == rest || (rest.is_empty() && host == b"/") } else {
+        if top == b"/" {
+            host == rest || (rest.is_empty() && host == b"/")
+        } else {
             host.strip_prefix(top) == Some(rest)
         }
     }
@@ -370,6 +379,8 @@ pub(super) enum Base {
     At(GuestPath),
     /// The guest has no path for it, or there is none.
     Unknown,
+    /// No such descriptor.
+    Closed,
 }
 
 /// Splits a long absolute path into relative ones that the kernel takes, each ending in a NUL.
@@ -388,4 +399,3 @@ fn pieces(path: &[u8]) -> Vec<Vec<u8>> {
     }
     out
 }
-

@@ -161,8 +161,9 @@ impl Call<'_> {
 
     pub(super) fn recvmmsg(&mut self) -> Result<Action, Errno> {
         let count = u64::from(self.args[2] as u32).min(1024);
-        let places: smallvec::SmallVec<[Place; 1]> =
-            (0..count).filter_map(|i| self.incoming_message(self.args[1].checked_add(i * MMSG_LEN)?)).collect();
+        let places: smallvec::SmallVec<[Place; 1]> = (0..count)
+            .filter_map(|i| self.incoming_message(self.args[1].checked_add(i * MMSG_LEN)?))
+            .collect();
         Ok(if places.is_empty() { Action::Run } else { Action::RunThen(Exit::Received(Received(places))) })
     }
 

@@ -66,7 +66,13 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
     let tracer = match unsafe { nix::unistd::fork() }.map_err(fork_failed)? {
         nix::unistd::ForkResult::Child => {
             drop((news, command_is, go));
-            let status = trace(config, region, OwnedFd::from(hear), File::from(OwnedFd::from(give_go)), OwnedFd::from(tell));
+            let status = trace(
+                config,
+                region,
+                OwnedFd::from(hear),
+                File::from(OwnedFd::from(give_go)),
+                OwnedFd::from(tell),
+            );
             std::process::exit(i32::from(status));
         }
         nix::unistd::ForkResult::Parent { child } => child,
@@ -152,7 +158,8 @@ fn handle_signals() {
                 continue;
             }
             let mut new: libc::sigaction = std::mem::zeroed();
-            new.sa_sigaction = pass_on as extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) as usize;
+            new.sa_sigaction =
+                pass_on as extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) as usize;
             new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
             libc::sigaction(signal, &raw const new, std::ptr::null_mut());
         }
@@ -303,9 +310,14 @@ fn starting_directory(config: &Config, view: &View) -> (GuestPath, Vec<u8>) {
         if path.is_empty() || path.len() >= PATH_MAX {
             return Err(Errno::ENOENT);
         }
-        let request = Request { base: base.as_bytes(), path, follow: Follow::Yes, restrict: Restrict::default() };
+        let request =
+            Request { base: base.as_bytes(), path, follow: Follow::Yes, restrict: Restrict::default() };
         let found = resolver.resolve(&view.table, &mut HostTree::bare(&mut calls), &request)?;
-        let st = if found.void { return Err(Errno::ENOENT) } else { crate::sys::stat(resolver.host(), Last::Followed)? };
+        let st = if found.void {
+            return Err(Errno::ENOENT);
+        } else {
+            crate::sys::stat(resolver.host(), Last::Followed)?
+        };
         if st.mode & libc::S_IFMT != libc::S_IFDIR {
             return Err(Errno::ENOTDIR);
         }
@@ -386,8 +398,9 @@ fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
             && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const prog) == 0
     };
     if !installed {
-        let failure = Failure::new("install the system call filter", "seccomp", Error::last_os_error())
-            .hint("the kernel needs CONFIG_SECCOMP_FILTER (Linux 3.5), and nothing around prun may forbid it");
+        let failure = Failure::new("install the system call filter", "seccomp", Error::last_os_error()).hint(
+            "the kernel needs CONFIG_SECCOMP_FILTER (Linux 3.5), and nothing around prun may forbid it",
+        );
         report::say(format_args!("{failure}"));
         return CANNOT_START;
     }

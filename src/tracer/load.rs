@@ -53,7 +53,7 @@ impl Tracer {
         let carried = plan.as_ref().and_then(|p| p.carried.as_ref());
         self.session.stats.carried += u64::from(carried.is_some());
         task.mm = Rc::new(RefCell::new(Mm {
-            exe: plan.as_ref().map(|p: &Box<Plan>| -> GuestPath { p.exe.clone() }),
+            exe: plan.as_deref().map(|p: &Plan| -> GuestPath { p.exe.clone() }),
             text: carried.map(|c| c.id),
             private: false,
         }));
@@ -65,7 +65,13 @@ impl Tracer {
     }
 
     /// Starts the loader; `private` where the shared region cannot be mapped.
-    fn load(&mut self, task: &mut Task, regs: Regs, plan: Option<Box<Plan>>, private: bool) -> Result<(), Errno> {
+    fn load(
+        &mut self,
+        task: &mut Task,
+        regs: Regs,
+        plan: Option<Box<Plan>>,
+        private: bool,
+    ) -> Result<(), Errno> {
         let tid = task.tid;
         let secret = self.session.secret;
         let mut script = Script::new();
@@ -111,7 +117,11 @@ impl Tracer {
                 crate::note!(1, "task {tid} gets slots of its own: {}", crate::sys::io(error));
                 return self.load(task, first, plan, true);
             }
-            crate::note!(0, "task {tid} is killed: its program could not be mapped: {}", crate::sys::io(error));
+            crate::note!(
+                0,
+                "task {tid} is killed: its program could not be mapped: {}",
+                crate::sys::io(error)
+            );
             ptrace::kill(tid);
             return Ok(());
         }

@@ -19,8 +19,10 @@ pub struct Reverse {
 impl Reverse {
     /// Indexes every binding and placeholder of `table`.
     pub fn new(table: &Table) -> Self {
-        let mut all =
-            Self { hosts: Table::new(b"/", super::Access::ReadWrite), shown: std::collections::BTreeMap::new() };
+        let mut all = Self {
+            hosts: Table::new(b"/", super::Access::ReadWrite),
+            shown: std::collections::BTreeMap::new(),
+        };
         let mut todo = vec![NodeId::ROOT];
         while let Some(id) = todo.pop() {
             todo.extend(table.children(id));
@@ -108,7 +110,11 @@ mod tests {
         assert_eq!(guest("/usr/bin").as_deref(), Some("/usr/bin"));
         assert_eq!(guest("/").as_deref(), Some("/"));
         assert_eq!(guest("/home/u/store/a").as_deref(), Some("/nix/a"));
-        assert_eq!(guest("/nix/store").as_deref(), Some("/opt/old/store"), "hidden under /nix, shown elsewhere");
+        assert_eq!(
+            guest("/nix/store").as_deref(),
+            Some("/opt/old/store"),
+            "hidden under /nix, shown elsewhere"
+        );
         assert_eq!(guest("/home/u/other"), None, "hidden by the binding of /data");
         assert_eq!(guest("/home/v").as_deref(), Some("/home/v"));
         assert_eq!(guest("/homestead").as_deref(), Some("/homestead"));

@@ -47,7 +47,9 @@ impl StandIns {
 
     fn hold(&mut self, path: &HostPath) -> bool {
         use std::os::unix::ffi::OsStrExt;
-        let Ok(file) = std::fs::File::open(std::ffi::OsStr::from_bytes(path.as_bytes())) else { return false };
+        let Ok(file) = std::fs::File::open(std::ffi::OsStr::from_bytes(path.as_bytes())) else {
+            return false;
+        };
         let Ok(meta) = file.metadata() else { return false };
         let id = (meta.dev(), meta.ino());
         if !meta.is_dir() || self.taken.contains(&id) {

@@ -112,8 +112,14 @@ fn name_bit(name: &[u8]) -> u64 {
 impl Table {
     /// A table whose root shows the host directory `host`.
     pub fn new(host: &[u8], access: Access) -> Self {
-        let mut table =
-            Self { nodes: Vec::new(), index: vec![NodeId::NONE; 16], bytes: Vec::new(), names: 0, read_only: false, placeholders: false };
+        let mut table = Self {
+            nodes: Vec::new(),
+            index: vec![NodeId::NONE; 16],
+            bytes: Vec::new(),
+            names: 0,
+            read_only: false,
+            placeholders: false,
+        };
         let host = table.store(host);
         table.nodes.push(Node {
             kind: Kind::Binding,
@@ -212,7 +218,11 @@ impl Table {
     }
 
     /// Appends the node's guest path to `out`.
-    pub fn guest_path<const N: usize>(&self, id: NodeId, out: &mut crate::path::Buf<N>) -> Result<(), crate::path::Full> {
+    pub fn guest_path<const N: usize>(
+        &self,
+        id: NodeId,
+        out: &mut crate::path::Buf<N>,
+    ) -> Result<(), crate::path::Full> {
         match self.parent(id) {
             None => out.set(b"/"),
             Some(parent) => {

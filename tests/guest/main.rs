@@ -1,1 +1,22 @@
-fn main(){}
+//! The guest program of the tests: one program with many small jobs, run natively and under prun, whose output must
+//! be the same. Everything goes through raw system calls, so that no library stands between test and kernel.
+#![allow(unsafe_code, clippy::undocumented_unsafe_blocks, missing_docs, unreachable_pub)]
+
+mod jobs;
+mod listing;
+mod paths;
+mod raw;
+mod torture;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let rest: Vec<&str> = args.iter().skip(2).map(String::as_str).collect();
+    let status = match args.get(1).map(String::as_str) {
+        Some("paths") => paths::run(rest[0]),
+        Some("listing") => listing::run(rest[0], rest[1].parse().expect("a size")),
+        Some("torture") => torture::run(rest[0], rest[1].parse().expect("a number")),
+        Some(job) => jobs::run(job, &rest),
+        None => 2,
+    };
+    std::process::exit(status);
+}
