@@ -52,16 +52,21 @@ pub struct Tracer {
     /// Tasks whose first stop came before their creator's event: they wait for it.
     unborn: IdMap<i32, ()>,
     engine: Engine,
+    /// The command is stopped by job control, and so, by its own doing, is the front.
+    command_stopped: bool,
 }
 
 impl Tracer {
     /// A tracer of nothing yet.
     pub fn new(session: Session, engine: Engine) -> Self {
-        Self { session, tasks: Registry::default(), unborn: IdMap::default(), engine }
+        Self { session, tasks: Registry::default(), unborn: IdMap::default(), engine, command_stopped: false }
     }
 
     /// Handles events until no tracee is left; `ended` is called when the task `command` has ended.
-    pub fn run(&mut self, command: i32, mut ended: impl FnMut(&Session)) {
+    ///
+    /// The process `front` stops itself when the command is stopped; whoever continues the command, the front goes
+    /// on with it.
+    pub fn run(&mut self, command: i32, front: i32, mut ended: impl FnMut(&Session)) {
         while let Some((tid, status)) = ptrace::wait() {
             // ESRCH: killed while it was stopped; wait(2) will say so.
             match self.event(tid, status) {
@@ -74,6 +79,13 @@ impl Tracer {
                     );
                     ptrace::kill(tid);
                 }
+            }
+            if tid == command {
+                let stopped = job_control(status);
+                if (self.command_stopped && !stopped) || status == Status::Ended {
+                    ptrace::wake(front);
+                }
+                self.command_stopped = stopped;
             }
             if tid == command && status == Status::Ended {
                 ended(&self.session);
@@ -104,9 +116,7 @@ impl Tracer {
             Status::Seccomp => self.seccomp_stop(&mut task),
             Status::Call => self.exit_stop(&mut task),
             Status::NewTask(event) => self.new_task(&task, event),
-            Status::Stop(libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU) => {
-                ptrace::resume(tid, Resume::Listen, 0)
-            }
+            status if job_control(status) => ptrace::resume(tid, Resume::Listen, 0),
             Status::Signal(signal) => signal_stop(&task, signal),
             Status::Stop(_) | Status::Exec | Status::Ended => ptrace::resume(tid, onward(&task), 0),
         };
@@ -229,6 +239,11 @@ impl Tracer {
         }
         ptrace::resume(parent.tid, onward(parent), 0)
     }
+}
+
+/// Whether a task is stopped by job control, and stays so until SIGCONT.
+fn job_control(status: Status) -> bool {
+    matches!(status, Status::Stop(libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU))
 }
 
 /// How a task goes on after an event that has nothing to do with its call.

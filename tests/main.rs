@@ -1,1 +1,8 @@
+//! The integration tests: one binary, modules by subject, with the guest program of `tests/guest`.
 
+mod cli;
+mod differential;
+mod exec;
+mod harness;
+mod life;
+mod listing;

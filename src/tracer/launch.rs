@@ -127,12 +127,28 @@ fn wait_for(command: nix::unistd::Pid) -> u8 {
             return 128 + libc::WTERMSIG(raw) as u8;
         }
         if libc::WIFSTOPPED(raw) {
-            // SAFETY: stops this process until somebody continues it.
+            if continued(command) {
+                continue;
+            }
+            // SAFETY: stops this process until somebody continues it: the tracer, when the command goes on.
             unsafe { libc::raise(libc::SIGSTOP) };
-            // Whoever continued the front means the command, which may be in another process group by now.
-            // SAFETY: integers only.
-            unsafe { libc::kill(command.as_raw(), libc::SIGCONT) };
+            if !continued(command) {
+                // Whoever continued the front means the command, which may be in another process group by now.
+                ptrace::wake(command.as_raw());
+            }
         }
+    }
+}
+
+/// Whether the command has been continued since its last stop.
+fn continued(command: nix::unistd::Pid) -> bool {
+    // SAFETY: all-zero bytes are a valid siginfo, which is writable. Without WEXITED the command's end stays to be
+    // waited for.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WCONTINUED | libc::WNOHANG;
+        libc::waitid(libc::P_PID, command.as_raw() as libc::id_t, &raw mut info, flags) == 0
+            && info.si_code == libc::CLD_CONTINUED
     }
 }
 
@@ -178,7 +194,7 @@ fn trace(config: &Config, region: Region, hear: OwnedFd, go: File, tell: OwnedFd
     let mut tell = File::from(tell);
     let status = match prepare(config, region, hear, go, &keep) {
         Ok((mut tracer, command)) => {
-            tracer.run(command, |session| {
+            tracer.run(command, nix::unistd::getppid().as_raw(), |session| {
                 if config.stats {
                     print_stats(&session.stats);
                 }

@@ -157,6 +157,12 @@ fn decode(raw: i32) -> Status {
     }
 }
 
+/// Continues a stopped process.
+pub fn wake(pid: i32) {
+    // SAFETY: integers only. It fails only if the process is gone already.
+    unsafe { libc::kill(pid, libc::SIGCONT) };
+}
+
 /// Kills a thread group.
 pub fn kill(pid: i32) {
     // SAFETY: integers only. It fails only if the process is gone already.

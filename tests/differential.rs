@@ -1,0 +1,122 @@
+//! The same program, the same output: natively (or in bubblewrap, where the root differs) and under prun.
+
+use crate::harness::*;
+
+/// Lines that may differ, and why: a part of the line, and the reason.
+const ALLOWED: [(&str, &str); 1] =
+    [("0x40", "ELOOP is prun's own answer, and comes before the kernel's EINVAL for flags that no call has")];
+
+fn same(native: &str, ours: &str) {
+    assert!(native.lines().count() > 10_000, "the suite has run: {} lines", native.lines().count());
+    let wrong: Vec<String> = native
+        .lines()
+        .zip(ours.lines())
+        .filter(|(a, b)| a != b && !ALLOWED.iter().any(|(part, _)| a.contains("loop") && a.contains(part)))
+        .map(|(a, b)| format!("native: {a}\n prun: {b}"))
+        .take(20)
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(native.lines().count(), ours.lines().count());
+}
+
+/// Runs `paths` in a folder of the same name, made anew each time.
+fn paths(
+    engine: &str,
+    prefix: impl Fn(&str) -> Vec<String>,
+    reference: impl Fn(&str) -> Vec<String>,
+    at: Option<&str>,
+) {
+    let dir = folder(Who::User);
+    let work = dir.path().join("w");
+    let work_text = work.display().to_string();
+    let once = |front: Vec<String>, engine: Option<&str>| {
+        std::fs::create_dir(&work).expect("new");
+        give(&work, Who::User);
+        let guest = guest();
+        let mut argv: Vec<&str> = front.iter().map(String::as_str).collect();
+        argv.extend([guest.as_str(), "paths", at.unwrap_or(&work_text)]);
+        let mut command = command(Who::User, &argv);
+        if let Some(engine) = engine {
+            command.env("PRUN_ENGINE", engine);
+        }
+        let output = command.output().expect("it starts");
+        assert!(
+            output.status.success(),
+            "{argv:?} {:?} {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        good(Who::Me, &["chmod", "-R", "u+rwx", &work_text]);
+        std::fs::remove_dir_all(&work).expect("ours");
+        text(&output)
+    };
+    let native = once(reference(&work_text), None);
+    let ours = once(prefix(&work_text), Some(engine));
+    same(&native, &ours);
+}
+
+#[test]
+fn identity_root() {
+    for engine in ENGINES {
+        paths(engine, |_| vec![prun(), "--".into()], |_| vec![], None);
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn through_a_binding() {
+    for engine in ENGINES {
+        paths(
+            engine,
+            |w| [vec![prun()], words(&format!("-b {w}:/mnt"))].concat(),
+            |w| words(&format!("bwrap --dev-bind / / --bind {w} /mnt")),
+            Some("/mnt"),
+        );
+    }
+}
+
+#[test]
+fn synthetic_root() {
+    let roots = [folder(Who::User), folder(Who::User)];
+    let root = |i: usize| roots[i].path().display().to_string();
+    let bin = guest();
+    let bin = bin.strip_suffix("/guest").expect("a folder");
+    for engine in ENGINES {
+        paths(
+            engine,
+            |w| {
+                let (prun, r) = (prun(), root(0));
+                words(&format!("{prun} -r {r} -b /dev -b /proc -b {bin} -b {w}:/w -w /"))
+            },
+            |w| {
+                let r = root(1);
+                words(&format!(
+                    "bwrap --bind {r} / --dev-bind /dev /dev --bind /proc /proc --bind {bin} {bin} --bind {w} /w --chdir /"
+                ))
+            },
+            Some("/w"),
+        );
+    }
+    assert_eq!(std::fs::read_dir(roots[0].path()).expect("there").count(), 0, "nothing is made in the root");
+}
+
+#[test]
+fn torture() {
+    for engine in ENGINES {
+        let dir = folder(Who::User);
+        let file = dir.path().join("f");
+        std::fs::write(&file, "data").expect("ours");
+        let output = command(
+            Who::User,
+            &[&prun(), "-b", &format!("{}:/mnt", dir.path().display()), &guest(), "torture", "/mnt", "50000"],
+        )
+        .env("PRUN_ENGINE", engine)
+        .output()
+        .expect("it starts");
+        assert!(output.status.success(), "{engine}: {}", text(&output));
+        assert!(text(&output).contains("calls 200000 handlers true bad 0"), "{engine}: {}", text(&output));
+    }
+}

@@ -1,0 +1,147 @@
+//! Programs: what they can tell of how they were started, and every way of starting them.
+
+use crate::harness::*;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Natively and under prun, line by line.
+fn same(argv: &[&str]) {
+    let native = run(Who::User, argv);
+    let prun = prun();
+    let ours = run(Who::User, &[&[prun.as_str(), "--"], argv].concat());
+    assert_eq!((text(&native), native.status.code()), (text(&ours), ours.status.code()), "{argv:?}");
+}
+
+#[test]
+fn a_program_sees_what_it_would_natively() {
+    let guest = guest();
+    same(&[&guest, "self"]);
+    same(&[&guest, "busy"]);
+    same(&[&guest, "clone3"]);
+    same(&[&guest, "fexec", &guest]);
+    same(&[&guest, "thread-exec", &guest, "7"]);
+    same(&["sh", "-c", "exit 9"]);
+    same(&["sh", "-c", "kill -TERM $$"]);
+}
+
+#[test]
+fn other_abis_do_not_slip_past() {
+    let dir = folder(Who::User);
+    let out = under(Who::User, &["-b", &format!("{}:/nix", dir.path().display()), &guest(), "foreign"]);
+    assert_eq!(
+        out,
+        "int 0x80 -> -ENOSYS\ngarbage in the high half -> 0\nx32 -> -ENOSYS\nio_uring_setup -> -ENOSYS\n"
+    );
+}
+
+fn script(dir: &Path, name: &str, text: &str) {
+    let path = dir.join(name);
+    std::fs::write(&path, text).expect("ours");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("ours");
+}
+
+#[test]
+fn scripts_run_as_the_kernel_runs_them() {
+    let dir = folder(Who::User);
+    let d = dir.path();
+    script(d, "s1", "#!/bin/sh -e\necho s1 \"$0\" \"$@\"; cat /proc/$$/comm\n");
+    script(d, "s2", &format!("#!{}/s1 one two\nbody\n", d.display()));
+    std::os::unix::fs::symlink("s2", d.join("l")).expect("ours");
+    for name in ["s1", "s2", "l"] {
+        same(&[&d.join(name).display().to_string(), "a", "b c"]);
+    }
+    let bind = format!("{}:/opt", d.display());
+    assert_eq!(under(Who::User, &["-b", &bind, "/opt/s1", "x"]), "s1 /opt/s1 x\ns1\n");
+}
+
+/// A dynamic program whose interpreter is only in the guest: as every program of nix.
+#[test]
+fn a_program_may_have_its_interpreter_in_the_guest_only() {
+    let dir = folder(Who::User);
+    let d = dir.path();
+    let source = d.join("m.c");
+    std::fs::write(
+        &source,
+        "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <sys/auxv.h>\n#include <unistd.h>\n\
+         static char big[1 << 20]; int main(int c, char **v) { char b[999] = \"\"; readlink(\"/proc/self/exe\", b, 998);\n\
+         for (int i = 0; i < 1 << 20; i++) if (big[i]) return 3; void *p = sbrk(1 << 20); memset(p, 1, 1 << 20);\n\
+         printf(\"%s %s %s %d\\n\", v[0], b, (char *)getauxval(AT_EXECFN), getauxval(AT_BASE) != 0); return 42; }\n",
+    )
+    .expect("ours");
+    std::fs::create_dir(d.join("ld")).expect("ours");
+    std::fs::copy("/lib64/ld-linux-x86-64.so.2", d.join("ld/ld.so")).expect("a C library");
+    for (flags, name) in [("-pie", "pie"), ("-no-pie", "fixed")] {
+        let out = d.join(name).display().to_string();
+        good(
+            Who::Me,
+            &[
+                "gcc",
+                "-O",
+                flags,
+                "-Wl,--dynamic-linker=/guest/ld/ld.so",
+                "-o",
+                &out,
+                &source.display().to_string(),
+            ],
+        );
+        assert_ne!(run(Who::User, &[&out]).status.code(), Some(42), "the host has no /guest");
+        let (prun, bind, path) = (prun(), format!("{}:/guest", d.display()), format!("/guest/{name}"));
+        for engine in ENGINES {
+            let output = command(Who::User, &[&prun, "-b", &bind, &path]).env("PRUN_ENGINE", engine).output();
+            let output = output.expect("it starts");
+            assert_eq!(
+                text(&output),
+                format!("{path} {path} {path} 1\n"),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            assert_eq!(output.status.code(), Some(42));
+        }
+    }
+}
+
+#[test]
+fn programs_of_every_kind_run_in_a_synthetic_root() {
+    let root = folder(Who::User);
+    let work = folder(Who::User);
+    let (r, w) = (root.path().display().to_string(), format!("{}:/work", work.path().display()));
+    let prun = prun();
+    let mut front = vec![prun.as_str(), "-r", &r, "-b", &w, "-w", "/work"];
+    for d in ["/usr", "/bin", "/lib", "/lib64", "/etc", "/dev", "/proc", "/tmp"] {
+        front.extend(["-b", d]);
+    }
+    let sh = |script: &str| {
+        let envs = ["env", "HOME=/work", "PATH=/usr/bin:/bin", "sh", "-euc", script];
+        good(Who::User, &[front.as_slice(), envs.as_slice()].concat())
+    };
+    assert_eq!(
+        sh(
+            "echo 'int main(){return 0;}' > a.c; printf 'a: a.c\\n\\tgcc -o a a.c\\n' > Makefile; make -s; ./a; echo built"
+        ),
+        "built\n"
+    );
+    let git = "git init -q r; cd r; echo x > f; git add f; git -c user.name=t -c user.email=t@example.org commit -qm m; git status --short; cd ..; git clone -q --local r s; cat s/f";
+    assert_eq!(sh(git), "x\n");
+    assert_eq!(
+        sh(
+            "/usr/bin/python3 -c 'import json, subprocess, tempfile; print(subprocess.check_output([\"pwd\"]).decode().strip())'"
+        ),
+        "/work\n"
+    );
+    assert_eq!(
+        sh("perl -e 'opendir D, \"/\"; print join(\" \", sort grep { !/^\\./ } readdir D), \"\\n\"'"),
+        "bin dev etc lib lib64 proc tmp usr work\n"
+    );
+    assert_eq!(
+        sh(
+            "mkdir t; ln -s /work/a t/l; echo y > t/f; tar cf t.tar t; mkdir u; tar xf t.tar -C u; readlink u/t/l; cat u/t/f"
+        ),
+        "/work/a\ny\n"
+    );
+    assert_eq!(sh("bash -c 'cat <<< \"$(ls -d /w*)\"'"), "/work\n");
+    assert_eq!(sh("busybox ls -d /work"), "/work\n");
+    // The guest program is a static Rust program.
+    let bin = guest();
+    std::fs::copy(bin, work.path().join("guest")).expect("ours");
+    assert!(sh("./guest listing / 65536").starts_with(". .. bin dev"));
+}
