@@ -33,7 +33,7 @@ pub struct Cli {
     pub stats: bool,
 
     /// The command and its arguments [default: $SHELL, else /bin/sh]
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
 

@@ -32,13 +32,17 @@ impl<'a> HostTree<'a> {
             out[..text.len()].copy_from_slice(text);
             Link::Text(text.len())
         };
+        let jump = |out: &mut [u8], text: &[u8]| {
+            out[..text.len()].copy_from_slice(text);
+            Link::Jump(text.len())
+        };
         let Some((tasks, me)) = self.who else { return raw(path, out) };
         match link {
             ProcLink::Own => text(out, me.tgid.to_string().as_bytes()),
             ProcLink::OwnThread => text(out, format!("{}/task/{}", me.tgid, me.tid).as_bytes()),
-            ProcLink::Root(pid) if proc::traced(tasks, me, pid) => text(out, b"/"),
+            ProcLink::Root(pid) if proc::traced(tasks, me, pid) => jump(out, b"/"),
             ProcLink::Exe(pid) => match proc::exe_of(tasks, me, pid) {
-                Some(exe) => text(out, exe.as_bytes()),
+                Some(exe) => jump(out, exe.as_bytes()),
                 None => self.magic(path, out),
             },
             ProcLink::Root(_) | ProcLink::Cwd(_) | ProcLink::Other => self.magic(path, out),

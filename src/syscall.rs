@@ -68,6 +68,8 @@ pub struct Call<'a> {
     pub slot: Slot,
     /// The number the kernel will see, where it is another call.
     pub number: Option<Sysno>,
+    /// The binding of every path has to be known: two of them are compared.
+    pub compares: bool,
 }
 
 impl<'a> Call<'a> {
@@ -80,7 +82,7 @@ impl<'a> Call<'a> {
     ) -> Self {
         let slot = Slot::new(task.tid, task.slot, task.mm.borrow().private);
         let args = regs.args();
-        Self { session, tasks, task, regs, args, slot, number: None }
+        Self { session, tasks, task, regs, args, slot, number: None, compares: false }
     }
 
     /// Does what the table says.
@@ -118,7 +120,6 @@ impl<'a> Call<'a> {
             Work::RecvMmsg => self.recvmmsg(),
             Work::FdChange => self.fd_change(),
             Work::Refuse(errno) => {
-                self.translate(row, Touch::Reads)?;
                 // Bad arguments first, in the kernel's order: a path that cannot be looked up is its own error.
                 if let (false, Some(e)) = (row.args.is_empty(), self.lookup_error(row)) {
                     return Err(e);

@@ -11,7 +11,7 @@ fn same(native: &str, ours: &str) {
     let wrong: Vec<String> = native
         .lines()
         .zip(ours.lines())
-        .filter(|(a, b)| a != b && !ALLOWED.iter().any(|(part, _)| a.contains("loop") && a.contains(part)))
+        .filter(|(a, b)| a != b && !ALLOWED.iter().any(|(part, _)| a.contains(part) && b.ends_with("-ELOOP")))
         .map(|(a, b)| format!("native: {a}\n prun: {b}"))
         .take(20)
         .collect();

@@ -132,7 +132,7 @@ fn nothing_is_left_after_sigkill() {
     child.wait().expect("ours");
     let gone = (0..100).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(50));
-        !run(Who::Me, &["pgrep", "-f", "sleep 1000.125"]).status.success()
+        !run(Who::Me, &["pgrep", "-f", "[s]leep 1000.125"]).status.success()
     });
     assert!(gone, "a tracee outlived the tracer");
     assert_eq!(before, snapshot());

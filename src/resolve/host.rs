@@ -29,6 +29,8 @@ pub enum Link {
     None,
     /// A link with a text of this many bytes, which is a path in the guest.
     Text(usize),
+    /// A link of /proc without a text that leads to this guest path, of so many bytes.
+    Jump(usize),
     /// A link of /proc that the kernel follows without a text, such as `/proc/PID/fd/N`. The guest path it leads to
     /// has this many bytes; 0 where the guest has no name for it.
     Magic(usize),

@@ -34,7 +34,11 @@ impl Resolver {
         request: &Request,
     ) -> Result<Found, Errno> {
         self.run(table, host, request).map_err(|Fault(e)| e)?;
-        Ok(self.found(table, false))
+        let found = self.found(table, false);
+        // An entry called `.` or `..` is refused for its name, whatever it is.
+        let last = request.path.rsplit(|&b| b == b'/').find(|name| !name.is_empty());
+        let dots = request.follow == Follow::Entry && matches!(last, Some(b"." | b".."));
+        Ok(Found { node: found.node.filter(|_| !dots), ..found })
     }
 
     fn run<H: Host>(&mut self, table: &Table, host: &mut H, request: &Request) -> Result<(), Fault> {
@@ -113,8 +117,11 @@ impl Resolver {
                     })?;
                     break;
                 }
-                Link::Text(n) => {
+                link @ (Link::Text(n) | Link::Jump(n)) => {
                     self.count(restrict)?;
+                    if matches!(link, Link::Jump(_)) {
+                        magic(restrict)?;
+                    }
                     let absolute = self.link[0] == b'/';
                     self.back(mark, guest, path);
                     self.rest.replace_front(end, &self.link[..n])?;
@@ -125,13 +132,7 @@ impl Resolver {
                 }
                 Link::Magic(n) => {
                     self.count(restrict)?;
-                    if restrict.has(Restrict::NO_MAGIC) {
-                        return Err(Errno::ELOOP.into());
-                    }
-                    if restrict.has(Restrict::BENEATH | Restrict::IN_ROOT) {
-                        // nd_jump_link() refuses to be confined.
-                        return Err(Errno::EXDEV.into());
-                    }
+                    magic(restrict)?;
                     if last {
                         if slash {
                             self.suffix(b"/")?;
@@ -156,7 +157,9 @@ impl Resolver {
         if !absolute {
             return Ok(self.go(table, request.base)?);
         }
-        self.jump(table, request)
+        // A path that starts at the root crosses nothing by that; only a link that leads there does.
+        let restrict = Restrict(request.restrict.0 & !Restrict::NO_XDEV);
+        self.jump(table, &Request { restrict, ..*request })
     }
 
     /// To the root, as an absolute path or an absolute link does.
@@ -166,10 +169,8 @@ impl Resolver {
             return Err(Errno::EXDEV.into());
         }
         if restrict.has(Restrict::NO_XDEV) {
-            self.go(table, request.base)?;
-            if self.place.bind != NodeId::ROOT {
-                return Err(Errno::EXDEV.into());
-            }
+            // nd_jump_root() allows it to the path itself only.
+            return Err(Errno::EXDEV.into());
         }
         Ok(self.go(table, if restrict.has(Restrict::IN_ROOT) { request.base } else { b"/" })?)
     }
@@ -232,6 +233,18 @@ impl Resolver {
         }
         Ok(self.host.push(tail)?)
     }
+}
+
+/// Whether a link of /proc may be followed at all.
+fn magic(restrict: Restrict) -> Result<(), Errno> {
+    if restrict.has(Restrict::NO_MAGIC) {
+        return Err(Errno::ELOOP);
+    }
+    if restrict.has(Restrict::BENEATH | Restrict::IN_ROOT | Restrict::NO_XDEV) {
+        // nd_jump_link() refuses to be confined, and leaves the mount of /proc.
+        return Err(Errno::EXDEV);
+    }
+    Ok(())
 }
 
 fn follows(follow: Follow, slash: bool) -> bool {

@@ -52,6 +52,7 @@ impl Call<'_> {
         let mut next = 0;
         // Which binding covers a relative path matters only where there are several.
         let exact = self.session.view.merges();
+        self.compares = exact;
         for (i, arg) in row.args.iter().enumerate() {
             let follow = match arg {
                 Arg::At => {

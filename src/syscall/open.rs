@@ -48,7 +48,16 @@ impl Call<'_> {
         let action =
             self.open_path(Some(self.args[0]), 1, flags as i32, Restrict(resolve & !libc::RESOLVE_CACHED))?;
         if self.args[1] != before {
-            let keep = resolve & !(Restrict::NO_XDEV | Restrict::BENEATH | Restrict::IN_ROOT);
+            // In the host's own root its mounts are the guest's; elsewhere the way to a binding may cross some.
+            let host_mounts = if self.session.view.table.node(crate::view::NodeId::ROOT).is_identity()
+                && self.session.resolver.guest()
+                    == &self.session.resolver.host()[..self.session.resolver.guest().len()]
+            {
+                Restrict::NO_XDEV
+            } else {
+                0
+            };
+            let keep = resolve & (!(Restrict::NO_XDEV | Restrict::BENEATH | Restrict::IN_ROOT) | host_mounts);
             how[16..24].copy_from_slice(&keep.to_ne_bytes());
             self.args[2] = self.slot.push(&how)?;
             // What follows the part that is known must be zero, or the kernel says E2BIG.

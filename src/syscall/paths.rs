@@ -131,7 +131,7 @@ impl Call<'_> {
     /// kernel, starting in that directory, finds the right thing by itself.
     fn is_local(&mut self, dir: Option<u64>, len: usize, follow: Follow, exact: bool) -> bool {
         let table = &self.session.view.table;
-        if table.any_placeholder() || (exact && table.any_read_only()) {
+        if table.any_placeholder() || self.compares || (exact && table.any_read_only()) {
             return false;
         }
         let text = &self.session.text[..=len];
@@ -347,13 +347,31 @@ impl Call<'_> {
     /// The error that looking up the first path of a refused call ends with.
     pub(super) fn lookup_error(&mut self, row: &Row) -> Option<Errno> {
         let at = row.args.iter().position(|a| *a == Arg::Path)?;
-        let mut path = [0; PATH_MAX];
-        match memory::read_path(self.task.tid, self.args[at], &mut path) {
-            Text::Fault => Some(Errno::EFAULT),
-            Text::TooLong => Some(Errno::ENAMETOOLONG),
-            Text::Of(0) => Some(Errno::ENOENT),
-            Text::Of(n) => sys::stat(&path[..=n], Last::Followed).err(),
+        let len = match memory::read_path(self.task.tid, self.args[at], &mut self.session.text) {
+            Text::Fault => return Some(Errno::EFAULT),
+            Text::TooLong => return Some(Errno::ENAMETOOLONG),
+            Text::Of(0) => return Some(Errno::ENOENT),
+            Text::Of(len) => len,
+        };
+        let Some(base) = self.base_for(None) else { return Some(Errno::ENOENT) };
+        let session = &mut *self.session;
+        let mut host =
+            HostTree::new(&mut session.stats.host_calls, Some(&session.view), self.tasks, self.task);
+        let path = &session.text[..len];
+        let request =
+            Request { base: base.as_bytes(), path, follow: Follow::Yes, restrict: Restrict::default() };
+        match session.resolver.resolve(&session.view.table, &mut host, &request) {
+            Err(e) => return Some(e),
+            Ok(found) if found.void => return Some(Errno::ENOENT),
+            Ok(_) => {}
         }
+        let mut host = session.resolver.host().to_vec();
+        if row.call == syscalls::Sysno::chroot {
+            // It has to be a directory that may be searched.
+            host.pop();
+            host.extend_from_slice(b"/.\0");
+        }
+        sys::stat(&host, Last::Followed).err()
     }
 
     /// A change through a descriptor: refused where it was opened by way of a read-only binding.

@@ -426,6 +426,9 @@ fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
         unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
         match crate::sys::errno() {
             Errno::ENOENT | Errno::ENOTDIR => {}
+            // A folder of PATH that this user may not search holds nothing for it.
+            // SAFETY: a NUL-terminated string.
+            Errno::EACCES if unsafe { libc::access(path.as_ptr(), libc::F_OK) } < 0 => {}
             e => {
                 error = e;
                 if e != Errno::EACCES {

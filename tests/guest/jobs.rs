@@ -92,7 +92,15 @@ fn foreign() -> i32 {
     let (mut r32, mut high): (i64, i64);
     unsafe {
         // access(2) of i386 with a pointer that fits: a page below 4 GiB.
-        let low = sc!(SYS_mmap, 0x1000_0000u64, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1i64, 0);
+        let low = sc!(
+            SYS_mmap,
+            0x1000_0000u64,
+            4096,
+            PROT_READ | PROT_WRITE,
+            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+            -1i64,
+            0
+        );
         std::ptr::copy_nonoverlapping(path.as_ptr(), low as *mut c_char, 14);
         std::arch::asm!("xchg rbx, {b}", "int 0x80", "xchg rbx, {b}", b = inout(reg) low => _,
             inlateout("rax") 33i64 => r32, in("rcx") 0, lateout("r8") _, lateout("r9") _, lateout("r10") _, lateout("r11") _);

@@ -1,41 +1,29 @@
-//! The guest of the tests: one static program with many small commands, each of which does with raw system calls what
-//! some program somewhere does, and prints what it saw. It is never installed.
-//!
-//! The tests run it natively, in a mount namespace (bubblewrap) and under prun, and compare.
+//! The guest program of the tests: one program with many small jobs, run natively and under prun, whose output must
+//! be the same. Everything goes through raw system calls, so that no library stands between test and kernel.
+#![allow(
+    unsafe_code,
+    clippy::undocumented_unsafe_blocks,
+    clippy::manual_c_str_literals,
+    clippy::collapsible_if,
+    missing_docs,
+    unreachable_pub
+)]
 
-// Raw system calls with wrong pointers, forks that share memory, and signal handlers are the subject here, so unsafe
-// code is the rule rather than something to argue block by block.
-#![allow(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
-#![allow(missing_docs, unreachable_pub)]
-
-mod gaps;
+mod jobs;
 mod listing;
 mod paths;
-mod process;
 mod raw;
-mod show;
 mod torture;
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    let mut words = std::env::args_os().map(OsString::into_vec);
-    let name = words.next().unwrap_or_default();
-    let command = words.next().unwrap_or_default();
-    let rest: Vec<Vec<u8>> = words.collect();
-    let status = match &command[..] {
-        b"paths" => paths::run(&name, &rest),
-        b"listing" => listing::run(&rest),
-        b"torture" => torture::run(&rest),
-        other => process::run(other, &rest).or_else(|| gaps::run(other, &rest)),
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let rest: Vec<&str> = args.iter().skip(2).map(String::as_str).collect();
+    let status = match args.get(1).map(String::as_str) {
+        Some("paths") => paths::run(rest[0]),
+        Some("listing") => listing::run(rest[0], rest[1].parse().expect("a size")),
+        Some("torture") => torture::run(rest[0], rest[1].parse().expect("a number")),
+        Some(job) => jobs::run(job, &rest),
+        None => 2,
     };
-    match status {
-        Some(status) => ExitCode::from(status),
-        None => {
-            eprintln!("guest: no command {:?}", String::from_utf8_lossy(&command));
-            ExitCode::from(99)
-        }
-    }
+    std::process::exit(status);
 }

@@ -105,9 +105,17 @@ pub fn run(dir: &str, calls: u64) -> i32 {
                 for i in 0..calls {
                     let at = AT_FDCWD as u64;
                     match i % 4 {
-                        0 => checked(SYS_newfstatat, [at, path() as u64, st.as_mut_ptr() as u64, 0, 5, 6], |r| r == 0),
-                        1 => checked(SYS_stat, [path() as u64, st.as_mut_ptr() as u64, 3, 4, 5, 6], |r| r == 0),
-                        2 => checked(SYS_access, [missing.as_ptr() as u64, 0, 3, 4, 5, 6], |r| r == -i64::from(ENOENT)),
+                        0 => checked(
+                            SYS_newfstatat,
+                            [at, path() as u64, st.as_mut_ptr() as u64, 0, 5, 6],
+                            |r| r == 0,
+                        ),
+                        1 => {
+                            checked(SYS_stat, [path() as u64, st.as_mut_ptr() as u64, 3, 4, 5, 6], |r| r == 0)
+                        }
+                        2 => checked(SYS_access, [missing.as_ptr() as u64, 0, 3, 4, 5, 6], |r| {
+                            r == -i64::from(ENOENT)
+                        }),
                         _ => checked(SYS_openat, [at, path() as u64, O_RDONLY as u64, 0, 5, 6], |r| {
                             sc!(SYS_close, r);
                             r >= 0
