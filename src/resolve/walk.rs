@@ -168,7 +168,7 @@ impl Resolver {
         if restrict.has(Restrict::BENEATH) {
             return Err(Errno::EXDEV.into());
         }
-        if restrict.has(Restrict::NO_XDEV) {
+        if restrict.has(Restrict::NO_XDEV) && !(request.path[0] == b'/' && self.place.bind == NodeId::ROOT) {
             // nd_jump_root() allows it to the path itself only.
             return Err(Errno::EXDEV.into());
         }

@@ -176,7 +176,7 @@ mod tests {
                         12 => (data.ip >> 32) as u32,
                         k => {
                             let word = data.args[((k - ARGS) / 8) as usize];
-                            if (k - ARGS) % 8 == 0 { word as u32 } else { (word >> 32) as u32 }
+                            if (k - ARGS).is_multiple_of(8) { word as u32 } else { (word >> 32) as u32 }
                         }
                     }
                 }
