@@ -204,7 +204,11 @@ fn look(call: &mut Call<'_>, step: &Step, depth: usize) -> Result<Look, Errno> {
             argument: line.argument.map(<[u8]>::to_vec),
         });
     }
-    let elf = match elf::parse(head, &file)? {
+    let kind = match elf::parse(head, &file) {
+        Ok(kind) => kind,
+        Err(e) => return refuse(e),
+    };
+    let elf = match kind {
         Kind::Other => return Ok(Look::Kernel),
         Kind::Foreign(machine) => {
             crate::note!(1, "'{}' is for another machine or word size (ELF machine {machine})", step.guest);

@@ -193,6 +193,8 @@ impl Call<'_> {
         let n = match sys::readlink(link.as_bytes(), &mut text) {
             Ok(n) => n,
             Err(Errno::ENOENT) if dir.is_some() => return Base::Closed,
+            // Deeper than a link's text can say: going up a few levels stays inside.
+            Err(Errno::ENAMETOOLONG) => return Base::Closed,
             Err(_) => return Base::Unknown,
         };
         let host = &text[..n];
@@ -397,7 +399,7 @@ pub(super) enum Base {
     At(GuestPath),
     /// The guest has no path for it, or there is none.
     Unknown,
-    /// No such descriptor.
+    /// No such descriptor, or no text for it: the kernel goes on from there by itself.
     Closed,
 }
 
