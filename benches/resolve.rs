@@ -17,10 +17,10 @@ fn resolve(c: &mut Criterion) {
                 access: Access::ReadWrite,
             })
             .collect();
-        let mut calls = 0;
+        let calls = prun::session::Counter::default();
         let root = HostPath::new(b"/");
-        let view = View::new(&root, &bindings, &mut HostTree::bare(&mut calls), &mut StandIns::new())
-            .expect("a view");
+        let view =
+            View::new(&root, &bindings, &mut HostTree::bare(&calls), &mut StandIns::new()).expect("a view");
         let mut resolver = Resolver::new();
         for (name, path) in
             [("plain", &b"/usr/include/linux/stat.h"[..]), ("bound", b"/nix/p0/include/linux/stat.h")]
@@ -33,7 +33,7 @@ fn resolve(c: &mut Criterion) {
                         follow: Follow::Yes,
                         restrict: Restrict::default(),
                     };
-                    resolver.resolve(&view.table, &mut HostTree::bare(&mut calls), &request)
+                    resolver.resolve(&view.table, &mut HostTree::bare(&calls), &request)
                 });
             });
         }

@@ -321,13 +321,12 @@ impl Call<'_> {
             follow,
             restrict: Restrict::default(),
         };
-        let mut host =
-            HostTree::new(&mut session.stats.host_calls, Some(&session.view), self.tasks, self.task);
+        let mut host = HostTree::new(&session.stats.host_calls, Some(&session.view), self.tasks, self.task);
         let found = session.resolver.resolve(&session.view.table, &mut host, &request)?;
         if found.void {
             return Err(Errno::ENOENT);
         }
-        session.stats.paths += 1;
+        session.stats.paths.add(1);
         let guest = session.resolver.guest();
         if guest.len() >= PATH_MAX {
             return Err(Errno::ENAMETOOLONG);

@@ -4,26 +4,27 @@
 use crate::emulate::proc::{self, ProcLink};
 use crate::path::{Buf, PATH_MAX};
 use crate::resolve::{Host, Last, Link, Plain};
+use crate::session::Counter;
 use crate::sys;
-use crate::tracee::{Registry, Task};
+use crate::tracee::{Directory, Task};
 use crate::view::View;
 use syscalls::Errno;
 
 /// See the module.
 pub struct HostTree<'a> {
-    calls: &'a mut u64,
+    calls: &'a Counter,
     view: Option<&'a View>,
-    who: Option<(&'a Registry, &'a Task)>,
+    who: Option<(&'a Directory, &'a Task)>,
 }
 
 impl<'a> HostTree<'a> {
     /// The tree as `task` sees it; `calls` counts the questions.
-    pub fn new(calls: &'a mut u64, view: Option<&'a View>, tasks: &'a Registry, task: &'a Task) -> Self {
+    pub fn new(calls: &'a Counter, view: Option<&'a View>, tasks: &'a Directory, task: &'a Task) -> Self {
         Self { calls, view, who: Some((tasks, task)) }
     }
 
     /// The tree while the view is built: nobody looks yet.
-    pub fn bare(calls: &'a mut u64) -> Self {
+    pub fn bare(calls: &'a Counter) -> Self {
         Self { calls, view: None, who: None }
     }
 
@@ -82,12 +83,12 @@ fn raw(path: &[u8], out: &mut [u8]) -> Link {
 
 impl Host for HostTree<'_> {
     fn plain(&mut self, path: &[u8], last: Last) -> Plain {
-        *self.calls += 1;
+        self.calls.add(1);
         sys::plain(None, path, last)
     }
 
     fn link(&mut self, path: &[u8], out: &mut [u8]) -> Link {
-        *self.calls += 1;
+        self.calls.add(1);
         match proc::link_at(&path[..path.len() - 1]) {
             Some(link) => self.proc_link(path, link, out),
             None => raw(path, out),

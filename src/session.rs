@@ -1,54 +1,121 @@
 //! What all tasks of a session share, and what it counts.
+//!
+//! Each tracer thread has a [`Session`] of its own: buffers and counters that nobody else writes, and handles on
+//! what all threads share.
 
 use crate::path::PATH_MAX;
 use crate::resolve::Resolver;
+use crate::syscall::table;
 use crate::tracee::IdMap;
 use crate::tracee::region::Region;
+use crate::tracer::placement::Placement;
 use crate::view::View;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Counters for `--stats`.
-#[derive(Clone, Debug, Default)]
-pub struct Stats {
-    /// Stops at a system call that the filter chose.
-    pub stops: u64,
-    /// Stops at the end of one.
-    pub exits: u64,
-    /// Stops for signals, new tasks and exec.
-    pub events: u64,
-    /// Paths translated.
-    pub paths: u64,
-    /// Of these, paths that the kernel was given as they were.
-    pub untouched: u64,
-    /// Questions to the host's file tree.
-    pub host_calls: u64,
-    /// Programs started.
-    pub execs: u64,
-    /// Of these, through their interpreter because the host does not have it at that path.
-    pub carried: u64,
-    /// Tasks seen.
-    pub tasks: u64,
-    /// Calls by number, for the table of `--stats`.
-    pub calls: IdMap<u32, u64>,
+/// A number that one thread adds to and any may read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`; only the thread that owns the counter may.
+    pub fn add(&self, n: u64) {
+        // Load and store instead of a locked addition: there is one writer.
+        self.0.store(self.get().wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// What it has counted so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
-/// The session.
+/// Counters of one tracer thread, for `--stats`.
+#[derive(Debug)]
+pub struct Stats {
+    /// Stops at a system call that the filter chose.
+    pub stops: Counter,
+    /// Stops at the end of one.
+    pub exits: Counter,
+    /// Stops for signals, new tasks and exec.
+    pub events: Counter,
+    /// Paths translated.
+    pub paths: Counter,
+    /// Of these, paths that the kernel was given as they were.
+    pub untouched: Counter,
+    /// Questions to the host's file tree.
+    pub host_calls: Counter,
+    /// Programs started.
+    pub execs: Counter,
+    /// Of these, through their interpreter because the host does not have it at that path.
+    pub carried: Counter,
+    /// Tasks seen.
+    pub tasks: Counter,
+    /// Tasks taken over from another tracer thread.
+    pub adopted: Counter,
+    /// Tasks put on the tracer's CPU.
+    pub pinned: Counter,
+    /// Calls by number.
+    pub calls: [Counter; table::LEN],
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            stops: Counter::default(),
+            exits: Counter::default(),
+            events: Counter::default(),
+            paths: Counter::default(),
+            untouched: Counter::default(),
+            host_calls: Counter::default(),
+            execs: Counter::default(),
+            carried: Counter::default(),
+            tasks: Counter::default(),
+            adopted: Counter::default(),
+            pinned: Counter::default(),
+            calls: [const { Counter(AtomicU64::new(0)) }; table::LEN],
+        }
+    }
+}
+
+/// Socket addresses as the kernel knows them → as the guest bound them.
+#[derive(Debug, Default)]
+pub struct Sockets(Mutex<IdMap<Vec<u8>, Vec<u8>>>);
+
+impl Sockets {
+    /// Notes that the guest bound `guest`, which the kernel knows as `host`.
+    pub fn bound(&self, host: &[u8], guest: Vec<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_vec(), guest);
+    }
+
+    /// The address as the guest bound it.
+    pub fn guest(&self, host: &[u8]) -> Option<Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
+    }
+}
+
+/// One tracer thread's part of the session.
 pub struct Session {
     /// What the guest sees.
-    pub view: View,
+    pub view: Arc<View>,
     /// Buffers for resolving.
     pub resolver: Box<Resolver>,
     /// Memory shared with the tracees.
-    pub region: Region,
+    pub region: Arc<Region>,
     /// Lets the loader's openat(2) pass the filter.
     pub secret: u64,
     /// Process id of the tracer.
     pub tracer: u32,
     /// Counters.
-    pub stats: Stats,
-    /// Socket addresses as the kernel knows them → as the guest bound them.
-    pub sockets: IdMap<Vec<u8>, Vec<u8>>,
+    pub stats: Arc<Stats>,
+    /// Addresses of sockets.
+    pub sockets: Arc<Sockets>,
+    /// Some program has been started through its interpreter, unknown to the kernel.
+    pub carries: Arc<AtomicBool>,
+    /// On which CPU tasks run.
+    pub placement: Arc<Placement>,
     /// Directories held open while a call reaches through them.
     held: VecDeque<OwnedFd>,
     /// Scratch for a path as the guest passed it.
@@ -60,15 +127,35 @@ const HELD: usize = 64;
 
 impl Session {
     /// A session without tasks.
-    pub fn new(view: View, region: Region, secret: u64) -> Self {
+    pub fn new(view: View, region: Region, secret: u64, placement: Arc<Placement>) -> Self {
         Self {
-            view,
+            view: Arc::new(view),
             resolver: Box::new(Resolver::new()),
-            region,
+            region: Arc::new(region),
             secret,
             tracer: std::process::id(),
-            stats: Stats::default(),
-            sockets: IdMap::default(),
+            stats: Arc::default(),
+            sockets: Arc::default(),
+            carries: Arc::default(),
+            placement,
+            held: VecDeque::new(),
+            text: Box::new([0; PATH_MAX]),
+        }
+    }
+
+    /// The same session for one more thread.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self {
+            view: Arc::clone(&self.view),
+            resolver: Box::new(Resolver::new()),
+            region: Arc::clone(&self.region),
+            secret: self.secret,
+            tracer: self.tracer,
+            stats: Arc::default(),
+            sockets: Arc::clone(&self.sockets),
+            carries: Arc::clone(&self.carries),
+            placement: Arc::clone(&self.placement),
             held: VecDeque::new(),
             text: Box::new([0; PATH_MAX]),
         }
@@ -86,7 +173,7 @@ impl Session {
 
     /// Whether some program has been started through its interpreter, unknown to the kernel.
     pub fn any_carried(&self) -> bool {
-        self.stats.carried > 0
+        self.carries.load(Ordering::Relaxed)
     }
 
     /// Whether refusals are worth a message.

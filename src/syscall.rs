@@ -16,7 +16,7 @@ mod socket;
 use crate::exec;
 use crate::session::Session;
 use crate::tracee::region::Slot;
-use crate::tracee::{Registry, Task, memory};
+use crate::tracee::{Directory, Task, memory};
 use prun_arch::Regs;
 use syscalls::{Errno, Sysno};
 use table::{Row, Touch, When, Work};
@@ -56,8 +56,8 @@ pub enum Exit {
 pub struct Call<'a> {
     /// The session.
     pub session: &'a mut Session,
-    /// All other tasks.
-    pub tasks: &'a Registry,
+    /// All tasks.
+    pub tasks: &'a Directory,
     /// The caller.
     pub task: &'a mut Task,
     /// Its registers when it stopped.
@@ -76,11 +76,11 @@ impl<'a> Call<'a> {
     /// The call that `task` is stopped at.
     pub fn new(
         session: &'a mut Session,
-        tasks: &'a Registry,
+        tasks: &'a Directory,
         task: &'a mut Task,
         regs: &'a mut Regs,
     ) -> Self {
-        let slot = Slot::new(task.tid, task.slot, task.mm.borrow().private);
+        let slot = Slot::new(task.tid, task.slot, task.mm.lock().private);
         let args = regs.args();
         Self { session, tasks, task, regs, args, slot, number: None, compares: false }
     }
@@ -118,6 +118,11 @@ impl<'a> Call<'a> {
             Work::SendMmsg => self.sendmmsg(),
             Work::RecvMsg => self.recvmsg(),
             Work::RecvMmsg => self.recvmmsg(),
+            Work::Affinity => {
+                let tid = self.args[0] as i32;
+                self.session.placement.hand_back(if tid == 0 { self.task.tid } else { tid });
+                Ok(Action::Run)
+            }
             Work::FdChange => self.fd_change(),
             Work::Refuse(errno) => {
                 // Bad arguments first, in the kernel's order: a path that cannot be looked up is its own error.

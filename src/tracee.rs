@@ -7,11 +7,12 @@ pub mod region;
 use crate::exec::Plan;
 use crate::path::GuestPath;
 use crate::syscall::Exit;
-use std::cell::{OnceCell, RefCell};
+use crate::tracer::placement::Pin;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 /// A directory that tasks stand in.
 #[derive(Debug)]
@@ -19,14 +20,38 @@ pub struct Cwd {
     /// Its guest path when it was entered.
     pub guest: GuestPath,
     /// The directory itself, opened when first needed, so that a check relative to it survives renames.
-    pub dir: OnceCell<Option<OwnedFd>>,
+    pub dir: OnceLock<Option<OwnedFd>>,
+}
+
+/// Something that several tasks share, perhaps of several tracer threads.
+#[derive(Debug, Default)]
+pub struct Shared<T>(Arc<Mutex<T>>);
+
+impl<T> Clone for Shared<T> {
+    /// Another owner of the same thing.
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Shared<T> {
+    /// Something with one owner so far.
+    pub fn new(value: T) -> Self {
+        Self(Arc::new(Mutex::new(value)))
+    }
+
+    /// To look at or change it. Never held across a stop, nor while another is taken.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        // A panic ends the process, so a lock is never poisoned.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What `CLONE_FS` shares.
 #[derive(Debug)]
 pub struct Fs {
     /// The current directory.
-    pub cwd: Rc<Cwd>,
+    pub cwd: Arc<Cwd>,
 }
 
 /// What `CLONE_VM` shares.
@@ -45,8 +70,6 @@ pub struct Mm {
 pub enum State {
     /// Nothing of prun's.
     Running,
-    /// A new task that has not been told apart yet: its creator's event is still to come.
-    Unborn,
     /// Between seccomp stop and exit stop.
     InCall(Box<InCall>),
     /// The loader runs.
@@ -72,9 +95,9 @@ pub struct Task {
     /// Thread group id.
     pub tgid: i32,
     /// Current directory.
-    pub fs: Rc<RefCell<Fs>>,
+    pub fs: Shared<Fs>,
     /// Memory.
-    pub mm: Rc<RefCell<Mm>>,
+    pub mm: Shared<Mm>,
     /// Index of its slot.
     pub slot: u32,
     /// What it is in the middle of.
@@ -83,6 +106,31 @@ pub struct Task {
     pub plan: Option<Box<Plan>>,
     /// The next getdents(2) reads the host's part, whatever the position says.
     pub listing_host: Option<i32>,
+    /// It is narrowed to its tracer's CPU.
+    pub pin: Option<Arc<Pin>>,
+    /// Calls in a row that came shortly after each other.
+    pub heat: u32,
+    /// When it last made a call that stopped.
+    pub called: Option<Instant>,
+}
+
+impl Task {
+    /// A task without a number yet that does nothing.
+    pub fn new(fs: Shared<Fs>, mm: Shared<Mm>) -> Self {
+        Self {
+            tid: 0,
+            tgid: 0,
+            fs,
+            mm,
+            slot: 0,
+            state: State::Running,
+            plan: None,
+            listing_host: None,
+            pin: None,
+            heat: 0,
+            called: None,
+        }
+    }
 }
 
 /// Hashes process ids and short byte strings: FNV-1a. std's default needs a random seed, which hosts without
@@ -111,77 +159,74 @@ impl Hasher for IdHasher {
 /// Map with [`IdHasher`].
 pub type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 
-/// All tasks of the session.
+/// What every tracer thread may ask about any task of the session, and the slots they have.
 #[derive(Debug, Default)]
-pub struct Registry {
-    tasks: IdMap<i32, Task>,
+pub struct Directory(Mutex<Entries>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    /// Memory and slot of each.
+    tasks: IdMap<i32, (Shared<Mm>, u32)>,
     free: Vec<u32>,
     next: u32,
 }
 
-impl Registry {
-    /// The task `tid`.
-    pub fn get_mut(&mut self, tid: i32) -> Option<&mut Task> {
-        self.tasks.get_mut(&tid)
+impl Directory {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The task `tid`.
-    pub fn get(&self, tid: i32) -> Option<&Task> {
-        self.tasks.get(&tid)
+    /// Enters a task, or replaces its memory after execve(2).
+    pub fn enter(&self, tid: i32, slot: u32, mm: &Shared<Mm>) {
+        self.lock().tasks.insert(tid, (mm.clone(), slot));
     }
 
-    /// Takes the task out while it is worked on.
-    pub fn take(&mut self, tid: i32) -> Option<Task> {
-        self.tasks.remove(&tid)
+    /// Strikes a task out and takes its slot back. The number may be another task's by now.
+    pub fn leave(&self, tid: i32, slot: u32) {
+        let mut all = self.lock();
+        if all.tasks.get(&tid).is_some_and(|(_, of)| *of == slot) {
+            all.tasks.remove(&tid);
+        }
+        all.free.push(slot);
     }
 
-    /// Puts a task in, or back.
-    pub fn put(&mut self, task: Task) {
-        self.tasks.insert(task.tid, task);
+    /// Strikes out a number whose task lives on under another.
+    pub fn renumber(&self, tid: i32) {
+        self.lock().tasks.remove(&tid);
+    }
+
+    /// The memory of the task `tid`; `None` if it is none of the session's.
+    pub fn memory(&self, tid: i32) -> Option<Shared<Mm>> {
+        self.lock().tasks.get(&tid).map(|(mm, _)| mm.clone())
     }
 
     /// Number of tasks.
     pub fn len(&self) -> usize {
-        self.tasks.len()
+        self.lock().tasks.len()
     }
 
     /// Whether all have ended.
     pub fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
-    }
-
-    /// Every task.
-    pub fn iter(&self) -> impl Iterator<Item = &Task> {
-        self.tasks.values()
+        self.len() == 0
     }
 
     /// A slot that no living task has; `None` when all are taken.
-    pub fn new_slot(&mut self) -> Option<u32> {
-        if let Some(slot) = self.free.pop() {
+    pub fn new_slot(&self) -> Option<u32> {
+        let mut all = self.lock();
+        if let Some(slot) = all.free.pop() {
             return Some(slot);
         }
-        if u64::from(self.next) >= prun_arch::layout::SLOT_COUNT {
+        if u64::from(all.next) >= prun_arch::layout::SLOT_COUNT {
             return None;
         }
-        self.next += 1;
-        Some(self.next - 1)
-    }
-
-    /// Forgets a task that has ended.
-    pub fn remove(&mut self, tid: i32) -> Option<Task> {
-        let task = self.tasks.remove(&tid)?;
-        self.free.push(task.slot);
-        Some(task)
-    }
-
-    /// Gives a slot back.
-    pub fn free_slot(&mut self, slot: u32) {
-        self.free.push(slot);
+        all.next += 1;
+        Some(all.next - 1)
     }
 
     /// Whether some running program's file is this one, unknown to the kernel.
     pub fn runs(&self, id: (u64, u64)) -> bool {
-        self.tasks.values().any(|t| t.mm.borrow().text == Some(id))
+        let all: Vec<Shared<Mm>> = self.lock().tasks.values().map(|(mm, _)| mm.clone()).collect();
+        all.iter().any(|mm| mm.lock().text == Some(id))
     }
 }
 

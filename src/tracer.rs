@@ -1,7 +1,9 @@
 //! The event loop: what the kernel says of each tracee, and how it goes on.
 //!
 //! * [`ptrace`]: the requests, raw. * [`launch`]: front, tracer and command are three processes; see there.
-//! * [`load`]: the stops around execve(2).
+//! * [`load`]: the stops around execve(2). * [`newborn`]: those of new tasks.
+//! * [`team`]: the tracer's threads. * [`handoff`]: a task goes from one to another. * [`placement`]: on which CPU
+//!   tasks run.
 //!
 //! # Engines
 //!
@@ -17,22 +19,30 @@
 //! trampoline's own instruction again, which the filter stops like any other: there only the slot's address, which
 //! the instruction has overwritten, is given back.
 
+pub mod handoff;
 pub mod launch;
-mod load;
+pub mod placement;
 pub mod ptrace;
+pub mod team;
+
+mod load;
+mod newborn;
 
 pub use load::Loading;
 
-use crate::session::Session;
+use crate::session::{Session, Stats};
 use crate::syscall::table;
 use crate::syscall::{Action, Call, Exit};
 use crate::tracee::region::Slot;
-use crate::tracee::{Fs, IdMap, InCall, Mm, Registry, State, Task, memory};
+use crate::tracee::{IdMap, InCall, State, Task};
+use placement::{GAP, HOT};
 use prun_arch::layout::SlotHead;
-use ptrace::{Resume, Status};
-use std::cell::RefCell;
-use std::rc::Rc;
-use syscalls::{Errno, Sysno};
+use ptrace::{Resume, Status, Waited, Whom};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use syscalls::Errno;
+use team::{Mail, Member, Team};
 
 /// How rewritten arguments are put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,92 +53,204 @@ pub enum Engine {
     TwoStop,
 }
 
-/// The tracer.
+/// Events of one tracee in a row after which only that one is waited for, where there are many.
+const FOCUS: u32 = 32;
+/// Tracees from which on that is worth it: wait4(2) for any looks at each of them, 10 ns a piece.
+const MANY: usize = 64;
+
+/// Looks for the event that belongs to an unborn task: the later half with a pause in between.
+const PATIENCE: u32 = 40;
+
+/// One thread of the tracer.
 pub struct Tracer {
     /// What all tasks share.
     pub session: Session,
-    /// The tasks.
-    pub tasks: Registry,
+    team: Arc<Team>,
+    me: Arc<Member>,
+    /// The tasks this thread traces.
+    tasks: IdMap<i32, Box<Task>>,
     /// Tasks whose first stop came before their creator's event: they wait for it.
     unborn: IdMap<i32, ()>,
     engine: Engine,
+    /// The task that the session is about.
+    command: i32,
     /// The command is stopped by job control, and so, by its own doing, is the front.
     command_stopped: bool,
+    /// The tracee of the last event, and how many in a row were its.
+    last: (i32, u32),
 }
 
 impl Tracer {
-    /// A tracer of nothing yet.
-    pub fn new(session: Session, engine: Engine) -> Self {
-        Self { session, tasks: Registry::default(), unborn: IdMap::default(), engine, command_stopped: false }
+    /// The first thread of a new team; `command` is the task that it is going to trace.
+    pub fn new(session: Session, engine: Engine, command: i32) -> Self {
+        let placement = Arc::clone(&session.placement);
+        let start = match engine {
+            Engine::OneStop => start_one_stop,
+            Engine::TwoStop => start_two_stop,
+        };
+        let (team, me) = Team::new(&session, placement, start);
+        me.begin();
+        Self::member(team, me, session, engine, command)
     }
 
-    /// Handles events until no tracee is left; `ended` is called when the task `command` has ended.
+    fn member(team: Arc<Team>, me: Arc<Member>, session: Session, engine: Engine, command: i32) -> Self {
+        Self {
+            session,
+            team,
+            me,
+            tasks: IdMap::default(),
+            unborn: IdMap::default(),
+            engine,
+            command,
+            command_stopped: false,
+            last: (0, 0),
+        }
+    }
+
+    /// Enters the task that everything begins with.
+    pub fn begin(&mut self, task: Task) {
+        self.team.directory.enter(task.tid, task.slot, &task.mm);
+        self.session.stats.tasks.add(1);
+        self.tasks.insert(task.tid, Box::new(task));
+    }
+
+    /// A slot for a new task.
+    pub fn new_slot(&self) -> Option<u32> {
+        self.team.directory.new_slot()
+    }
+
+    /// Handles events until the session is over; `ended` is called when the command has ended.
     ///
     /// The process `front` stops itself when the command is stopped; whoever continues the command, the front goes
     /// on with it.
-    pub fn run(&mut self, command: i32, front: i32, mut ended: impl FnMut(&Session)) {
-        while let Some((tid, status)) = ptrace::wait() {
+    pub fn run(&mut self, front: i32, mut ended: impl FnMut(&[Arc<Stats>])) {
+        loop {
+            for mail in self.me.mail() {
+                match mail {
+                    Mail::Adopt(parked) => self.adopt(*parked),
+                    Mail::Forget(tid) => self.forget(tid),
+                }
+            }
+            match self.wait() {
+                Waited::Event(tid, status) => {
+                    self.handle(tid, status);
+                    if tid == self.command {
+                        let stopped = job_control(status);
+                        if (self.command_stopped && !stopped) || status == Status::Ended {
+                            ptrace::wake(front);
+                        }
+                        self.command_stopped = stopped;
+                        if status == Status::Ended {
+                            ended(&self.team.stats());
+                        }
+                    }
+                }
+                Waited::Interrupted => {}
+                Waited::Nobody => {
+                    if !self.team.idle(&self.me) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next event. With many tracees, and one of them active, it waits for that one only: then the keeper
+    /// interrupts it once a millisecond to look at the others.
+    fn wait(&mut self) -> Waited {
+        let focused = self.last.1 >= FOCUS && self.tasks.len() >= MANY;
+        if focused != self.me.focused.load(Ordering::Relaxed) {
+            self.me.focused.store(focused, Ordering::Relaxed);
+            if focused {
+                self.team.watch();
+            }
+        }
+        if !self.unborn.is_empty() {
+            // The creator's event is due in a moment, unless the creator has been killed.
+            for attempt in 0..PATIENCE {
+                match ptrace::wait(Whom::AnyNow) {
+                    Waited::Nobody if attempt < PATIENCE / 2 => std::thread::yield_now(),
+                    Waited::Nobody => std::thread::sleep(GAP / 2),
+                    waited => return waited,
+                }
+            }
+            self.take_in_orphans();
+        }
+        if !focused {
+            return ptrace::wait(Whom::Any);
+        }
+        match ptrace::wait(Whom::One(self.last.0)) {
+            Waited::Interrupted => match ptrace::wait(Whom::AnyNow) {
+                Waited::Nobody => Waited::Interrupted,
+                waited => waited,
+            },
+            // It has ended, seen by way of another event.
+            Waited::Nobody => {
+                self.last = (0, 0);
+                Waited::Interrupted
+            }
+            waited => waited,
+        }
+    }
+
+    fn handle(&mut self, tid: i32, status: Status) {
+        self.last = if self.last.0 == tid { (tid, self.last.1.saturating_add(1)) } else { (tid, 0) };
+        match self.event(tid, status) {
             // ESRCH: killed while it was stopped; wait(2) will say so.
-            match self.event(tid, status) {
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(e) => {
-                    crate::note!(
-                        0,
-                        "task {tid} is killed: its stop could not be handled: {}",
-                        crate::sys::io(e)
-                    );
-                    ptrace::kill(tid);
-                }
-            }
-            if tid == command {
-                let stopped = job_control(status);
-                if (self.command_stopped && !stopped) || status == Status::Ended {
-                    ptrace::wake(front);
-                }
-                self.command_stopped = stopped;
-            }
-            if tid == command && status == Status::Ended {
-                ended(&self.session);
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(e) => {
+                crate::note!(0, "task {tid} is killed: its stop could not be handled: {}", crate::sys::io(e));
+                ptrace::kill(tid);
             }
         }
     }
 
     fn event(&mut self, tid: i32, status: Status) -> Result<(), Errno> {
+        let stats = &self.session.stats;
         match status {
             Status::Ended => {
-                self.tasks.remove(tid);
                 self.unborn.remove(&tid);
+                self.forget(tid);
                 return Ok(());
             }
-            Status::Seccomp => self.session.stats.stops += 1,
-            Status::Call => self.session.stats.exits += 1,
-            _ => self.session.stats.events += 1,
+            Status::Seccomp => stats.stops.add(1),
+            Status::Call => stats.exits.add(1),
+            _ => stats.events.add(1),
         }
-        if let Status::Exec = status {
-            return self.exec_stop(tid);
+        match status {
+            Status::Exec => return self.exec_stop(tid),
+            Status::NewTask(event) => return self.new_task(tid, event),
+            _ => {}
         }
-        let Some(mut task) = self.tasks.take(tid) else {
+        let Some(task) = self.tasks.get_mut(&tid) else {
             // A new task whose creator has not been heard of yet stays stopped until then.
             self.unborn.insert(tid, ());
             return Ok(());
         };
-        let done = match status {
-            Status::Seccomp => self.seccomp_stop(&mut task),
-            Status::Call => self.exit_stop(&mut task),
-            Status::NewTask(event) => self.new_task(&task, event),
+        match status {
+            Status::Seccomp => self.seccomp_stop(tid),
+            Status::Call => self.exit_stop(tid),
             status if job_control(status) => ptrace::resume(tid, Resume::Listen, 0),
-            Status::Signal(signal) => signal_stop(&task, signal),
-            Status::Stop(_) | Status::Exec | Status::Ended => ptrace::resume(tid, onward(&task), 0),
-        };
-        self.tasks.put(task);
-        done
+            Status::Signal(signal) => signal_stop(task, signal),
+            _ => ptrace::resume(tid, onward(task), 0),
+        }
     }
 
-    fn seccomp_stop(&mut self, task: &mut Task) -> Result<(), Errno> {
-        let tid = task.tid;
+    /// A task of this thread has ended, or is another's.
+    fn forget(&mut self, tid: i32) {
+        let Some(task) = self.tasks.remove(&tid) else { return };
+        if let Some(pin) = &task.pin {
+            self.team.placement.forget(pin);
+        }
+        self.team.directory.leave(tid, task.slot);
+        self.team.ended();
+    }
+
+    fn seccomp_stop(&mut self, tid: i32) -> Result<(), Errno> {
+        let Some(task) = self.tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
         let mut regs = ptrace::regs(tid)?;
         if let State::Loading(_) = task.state {
-            return self.loader_stop(task, &regs);
+            return self.loader_stop(tid, &regs);
         }
         if regs.at_trampoline_return() {
             regs.through(Slot::new(tid, task.slot, false).address());
@@ -139,9 +261,17 @@ impl Tracer {
         let Some(row) = table::row(number) else {
             return ptrace::resume(tid, Resume::Run, 0);
         };
-        *self.session.stats.calls.entry(number).or_default() += 1;
+        if let Some(counter) = self.session.stats.calls.get(number as usize) {
+            counter.add(1);
+        }
+        if let Some(to) = self.settle(tid)
+            && self.hand_on(tid, &regs, to)?
+        {
+            return Ok(());
+        }
+        let Some(task) = self.tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
         let original = regs;
-        let mut call = Call::new(&mut self.session, &self.tasks, task, &mut regs);
+        let mut call = Call::new(&mut self.session, &self.team.directory, task, &mut regs);
         let action = call.enter(row);
         let (args, changed, slot) = (call.args, call.number, call.slot);
         let exit = match action {
@@ -171,13 +301,39 @@ impl Tracer {
         ptrace::resume(tid, Resume::ToExit, 0)
     }
 
-    fn exit_stop(&mut self, task: &mut Task) -> Result<(), Errno> {
-        let tid = task.tid;
+    /// Where the task should run from now on: on this thread's CPU if it is hot. The answer is the member of the
+    /// team that is to take it over.
+    fn settle(&mut self, tid: i32) -> Option<usize> {
+        let placement = &self.team.placement;
+        let task = self.tasks.get_mut(&tid).filter(|_| placement.useful())?;
+        if let Some(pin) = &task.pin {
+            if pin.beat() {
+                return pin.takes_over().filter(|&to| to != self.me.index);
+            }
+            (task.pin, task.heat) = (None, 0);
+        }
+        let now = Instant::now();
+        let gap = task.called.map_or(GAP, |before| now.duration_since(before));
+        task.called = Some(now);
+        task.heat = if gap < GAP { task.heat + 1 } else { 0 };
+        if task.heat >= HOT {
+            task.heat = 0;
+            task.pin = placement.pin(tid, self.me.index);
+            if task.pin.is_some() {
+                self.session.stats.pinned.add(1);
+                self.team.watch();
+            }
+        }
+        None
+    }
+
+    fn exit_stop(&mut self, tid: i32) -> Result<(), Errno> {
+        let Some(task) = self.tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
         let State::InCall(work) = std::mem::replace(&mut task.state, State::Running) else {
             return ptrace::resume(tid, Resume::Run, 0);
         };
         let mut regs = ptrace::regs(tid)?;
-        let again = Call::new(&mut self.session, &self.tasks, task, &mut regs).leave(work.exit);
+        let again = Call::new(&mut self.session, &self.team.directory, task, &mut regs).leave(work.exit);
         regs.set_args(work.args);
         regs.set_number(work.number);
         if again.is_some() {
@@ -186,59 +342,20 @@ impl Tracer {
         ptrace::set_regs(tid, &regs)?;
         ptrace::resume(tid, Resume::Run, 0)
     }
+}
 
-    /// fork, vfork or clone has succeeded: what the child shares follows from the flags.
-    fn new_task(&mut self, parent: &Task, event: i32) -> Result<(), Errno> {
-        let child = ptrace::message(parent.tid)? as i32;
-        let regs = ptrace::regs(parent.tid)?;
-        let flags = match (event, Sysno::new(regs.number() as usize)) {
-            (_, Some(Sysno::clone)) => regs.args()[0],
-            (_, Some(Sysno::clone3)) => memory::word(parent.tid, regs.args()[0]).unwrap_or(0),
-            (libc::PTRACE_EVENT_VFORK, _) => libc::CLONE_VM as u64,
-            _ => 0,
-        };
-        let has = |flag: i32| flags & flag as u32 as u64 != 0;
-        let Some(slot) = self.tasks.new_slot() else {
-            crate::note!(
-                0,
-                "task {child} is killed: a session has at most {} tasks",
-                prun_arch::layout::SLOT_COUNT
-            );
-            ptrace::kill(child);
-            return ptrace::resume(parent.tid, onward(parent), 0);
-        };
-        let fs = if has(libc::CLONE_FS) {
-            Rc::clone(&parent.fs)
-        } else {
-            let cwd = Rc::clone(&parent.fs.borrow().cwd);
-            Rc::new(RefCell::new(Fs { cwd }))
-        };
-        let mm = if has(libc::CLONE_VM) {
-            Rc::clone(&parent.mm)
-        } else {
-            let copy: Mm = parent.mm.borrow().clone();
-            Rc::new(RefCell::new(copy))
-        };
-        let tgid = if has(libc::CLONE_THREAD) { parent.tgid } else { child };
-        self.tasks.put(Task {
-            tid: child,
-            tgid,
-            fs,
-            mm,
-            slot,
-            state: State::Running,
-            plan: None,
-            listing_host: None,
-        });
-        self.session.stats.tasks += 1;
-        if self.unborn.remove(&child).is_some() {
-            match ptrace::resume(child, Resume::Run, 0) {
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(e) => return Err(e),
-            }
-        }
-        ptrace::resume(parent.tid, onward(parent), 0)
-    }
+/// What the thread of a later member runs.
+fn start_one_stop(team: Arc<Team>, me: Arc<Member>, session: Session) {
+    start(team, me, session, Engine::OneStop);
+}
+
+fn start_two_stop(team: Arc<Team>, me: Arc<Member>, session: Session) {
+    start(team, me, session, Engine::TwoStop);
+}
+
+fn start(team: Arc<Team>, me: Arc<Member>, session: Session, engine: Engine) {
+    me.begin();
+    Tracer::member(team, me, session, engine, 0).run(0, |_| {});
 }
 
 /// Whether a task is stopped by job control, and stays so until SIGCONT.
@@ -262,7 +379,7 @@ fn finish(tid: i32, mut regs: prun_arch::Regs, value: i64) -> Result<(), Errno> 
 fn signal_stop(task: &Task, signal: i32) -> Result<(), Errno> {
     let mut regs = ptrace::regs(task.tid)?;
     if regs.in_trampoline() {
-        let private = task.mm.borrow().private;
+        let private = task.mm.lock().private;
         regs.fix_up(&Slot::new(task.tid, task.slot, private).head()?);
         ptrace::set_regs(task.tid, &regs)?;
     }

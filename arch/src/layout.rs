@@ -6,11 +6,12 @@
 //! the slots, which a tracee can only read. A tracee's thread owns one slot at a time.
 
 /// Changes whenever anything below does.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Granularity of every part.
 pub const PAGE: u64 = 4096;
 
-/// Bytes of the code page, which holds the trampoline. Its calls are stopped like any other.
+/// Bytes of the code page, which holds the trampoline and the place where tasks are parked. Calls from it are stopped
+/// like any other.
 pub const CODE_LEN: u64 = PAGE;
 /// Offset of the area from which no system call is ever stopped.
 pub const FREE_START: u64 = 0x1_0000;

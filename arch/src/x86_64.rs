@@ -111,6 +111,19 @@ impl Regs {
         self.0.rcx = slot.ret;
     }
 
+    /// Makes the call that is about to run a sleep in [`PARK`]; `tracer` is the process that may attach there.
+    pub fn park(&mut self, tracer: u32) {
+        self.0.orig_rax = u64::MAX;
+        self.0.rip = WINDOW + PARK_START;
+        self.0.rdi = u64::from(tracer);
+    }
+
+    /// Makes the call of a task that was parked at it run again, from its first instruction.
+    pub fn unpark(&mut self, number: u32) {
+        self.again(number);
+        self.0.orig_rax = u64::MAX;
+    }
+
     /// Starts injected code at `ip` with one argument and a stack that ends below `sp`.
     pub fn start(&mut self, ip: u64, argument: u64, sp: u64) {
         self.0.rip = ip;
@@ -140,8 +153,35 @@ pub const TRAMPOLINE: [u8; 31] = [
     0xff, 0xe1, // jmp *%rcx
 ];
 
+/// Where [`PARK`] is in the code page.
+pub const PARK_START: u64 = 64;
+
+/// Where a task waits while it changes hands between two threads of the tracer: nobody traces it meanwhile. It lets
+/// the process in rdi attach (`PR_SET_PTRACER`; Yama asks for that, elsewhere it fails and is not needed) and sleeps;
+/// had nobody come in ten seconds, because the tracer was killed, it ends. None of these calls is ever stopped.
+pub const PARK: [u8; 71] = [
+    0x48, 0x89, 0xfe, // mov %rdi,%rsi
+    0xbf, 0x61, 0x6d, 0x61, 0x59, // mov $PR_SET_PTRACER,%edi
+    0x31, 0xd2, // xor %edx,%edx
+    0x45, 0x31, 0xd2, // xor %r10d,%r10d
+    0x45, 0x31, 0xc0, // xor %r8d,%r8d
+    0xb8, 0x9d, 0x00, 0x00, 0x00, // mov $SYS_prctl,%eax
+    0x0f, 0x05, // syscall
+    0x31, 0xff, // xor %edi,%edi
+    0x31, 0xf6, // xor %esi,%esi
+    0x48, 0x8d, 0x15, 0x15, 0x00, 0x00, 0x00, // lea timeout(%rip),%rdx
+    0xb8, 0x0f, 0x01, 0x00, 0x00, // mov $SYS_ppoll,%eax
+    0x0f, 0x05, // syscall
+    0xbf, 0x89, 0x00, 0x00, 0x00, // mov $137,%edi
+    0xb8, 0xe7, 0x00, 0x00, 0x00, // mov $SYS_exit_group,%eax
+    0x0f, 0x05, // syscall
+    0x0f, 0x0b, // ud2
+    0x0a, 0, 0, 0, 0, 0, 0, 0, // timeout: 10 s
+    0, 0, 0, 0, 0, 0, 0, 0,
+];
+
+const _: () = assert!(TRAMPOLINE.len() as u64 <= PARK_START && PARK_START + PARK.len() as u64 <= PAGE);
 const _: () = assert!(offset_of!(SlotHead, args) == 0 && offset_of!(SlotHead, ret) == 0x30);
-const _: () = assert!(TRAMPOLINE.len() as u64 <= PAGE);
 
 /// Base of position-independent programs: `ELF_ET_DYN_BASE` of `arch/x86/include/asm/elf.h`, at a page boundary.
 pub const DYN_BASE: u64 = 0x5555_5555_4000;

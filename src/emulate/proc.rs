@@ -2,7 +2,7 @@
 //! lead somewhere without a text, whose text is a host path.
 
 use crate::path::GuestPath;
-use crate::tracee::{Registry, Task};
+use crate::tracee::{Directory, Task};
 
 /// A link of /proc that is not simply followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,20 +52,32 @@ fn number(text: &[u8]) -> Option<i32> {
     std::str::from_utf8(text).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
 }
 
+/// Whether the file at a host path, with its NUL, tells on which CPUs a task may run: `/proc/PID/status` and those of
+/// threads.
+pub fn names_affinity(host: &[u8]) -> bool {
+    host.starts_with(b"/proc/") && host.ends_with(b"/status\0")
+}
+
 /// What `d_path()` appends to the path of something that has been removed.
 pub fn is_deleted(host: &[u8]) -> bool {
     host.ends_with(b" (deleted)")
 }
 
 /// Whether `pid` is a task of this session.
-pub fn traced(tasks: &Registry, me: &Task, pid: i32) -> bool {
-    pid == me.tid || pid == me.tgid || tasks.get(pid).is_some()
+pub fn traced(tasks: &Directory, me: &Task, pid: i32) -> bool {
+    pid == me.tid || pid == me.tgid || tasks.memory(pid).is_some()
 }
 
 /// Guest path of the program that `pid` runs, where prun started it.
-pub fn exe_of(tasks: &Registry, me: &Task, pid: i32) -> Option<GuestPath> {
-    let task = if pid == me.tid || pid == me.tgid { me } else { tasks.get(pid)? };
-    task.mm.borrow().exe.clone()
+pub fn exe_of(tasks: &Directory, me: &Task, pid: i32) -> Option<GuestPath> {
+    let other;
+    let mm = if pid == me.tid || pid == me.tgid {
+        &me.mm
+    } else {
+        other = tasks.memory(pid)?;
+        &other
+    };
+    mm.lock().exe.clone()
 }
 
 #[cfg(test)]

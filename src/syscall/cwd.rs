@@ -5,9 +5,8 @@ use super::{Action, Call, Exit};
 use crate::path::{GuestPath, PATH_MAX};
 use crate::resolve::{Follow, Restrict};
 use crate::sys;
-use crate::tracee::{Cwd, Fs, memory};
-use std::cell::{OnceCell, RefCell};
-use std::rc::Rc;
+use crate::tracee::{Cwd, Fs, Shared, memory};
+use std::sync::{Arc, OnceLock};
 use syscalls::Errno;
 
 impl Call<'_> {
@@ -27,12 +26,12 @@ impl Call<'_> {
 
     /// Another directory for every task that shares this one.
     pub(super) fn set_cwd(&mut self, guest: GuestPath) {
-        self.task.fs.borrow_mut().cwd = Rc::new(Cwd { guest, dir: OnceCell::new() });
+        self.task.fs.lock().cwd = Arc::new(Cwd { guest, dir: OnceLock::new() });
     }
 
     /// The kernel has changed the directory by a way that gave no guest path: ask where it is.
     pub(super) fn fchdir_done(&mut self) {
-        let known = Rc::clone(&self.task.fs.borrow().cwd);
+        let known = Arc::clone(&self.task.fs.lock().cwd);
         let guest = match self.base(None) {
             Base::At(guest) => guest,
             Base::Unknown | Base::Closed => known.guest.clone(),
@@ -41,8 +40,8 @@ impl Call<'_> {
     }
 
     pub(super) fn unshare_fs(&mut self) {
-        let own = Fs { cwd: Rc::clone(&self.task.fs.borrow().cwd) };
-        self.task.fs = Rc::new(RefCell::new(own));
+        let own = Fs { cwd: Arc::clone(&self.task.fs.lock().cwd) };
+        self.task.fs = Shared::new(own);
     }
 
     /// getcwd(2), answered without the kernel: `ENOENT` in a deleted directory, `ERANGE` for a short buffer.

@@ -135,7 +135,7 @@ impl Call<'_> {
     /// The node of the directory behind a descriptor, if its listing is not the host's.
     fn merged(&mut self, fd: i32) -> Option<NodeId> {
         let link = format!("/proc/{}/fd/{fd}\0", self.task.tid);
-        self.session.stats.host_calls += 1;
+        self.session.stats.host_calls.add(1);
         let here = sys::stat(link.as_bytes(), Last::Followed).ok()?;
         if !self.session.view.is_merged(here.id) {
             return None;
@@ -172,8 +172,8 @@ impl Call<'_> {
             if view.table.guest_path(child, &mut guest).is_err() {
                 continue;
             }
-            let mut calls = 0;
-            let mut host = crate::host::HostTree::bare(&mut calls);
+            let calls = crate::session::Counter::default();
+            let mut host = crate::host::HostTree::bare(&calls);
             let request = Request {
                 base: b"/",
                 path: guest.as_bytes(),

@@ -37,6 +37,8 @@ pub struct Needs {
     pub merged: bool,
     /// Some binding is read-only.
     pub read_only: bool,
+    /// Tasks are put on the tracer's CPU.
+    pub placed: bool,
     /// Lets the loader's openat(2) pass.
     pub secret: u64,
 }
@@ -67,7 +69,8 @@ fn verdict(number: usize, needs: &Needs) -> Verdict {
         When::Always => Verdict::Stop,
         When::Merged if !needs.merged => Verdict::Return(ALLOW),
         When::ReadOnly if !needs.read_only => Verdict::Return(ALLOW),
-        When::Merged | When::ReadOnly => Verdict::Stop,
+        When::Placed if !needs.placed => Verdict::Return(ALLOW),
+        When::Merged | When::ReadOnly | When::Placed => Verdict::Stop,
         when => Verdict::Check(when),
     }
 }
@@ -194,7 +197,8 @@ mod tests {
         run(&program(needs), &Data { nr, arch: AUDIT_ARCH, ip, args }).0
     }
 
-    const NEEDS: Needs = Needs { merged: true, read_only: false, secret: 0x1234_5678_9abc_def0 };
+    const NEEDS: Needs =
+        Needs { merged: true, read_only: false, placed: false, secret: 0x1234_5678_9abc_def0 };
 
     #[test]
     fn verdicts_follow_the_table() {

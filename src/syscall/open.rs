@@ -3,6 +3,7 @@
 use super::paths::Named;
 use super::table::{Arg, Row};
 use super::{Action, Call};
+use crate::emulate::proc;
 use crate::resolve::{Follow, Last, Restrict};
 use crate::sys;
 use crate::tracee::memory;
@@ -85,11 +86,14 @@ impl Call<'_> {
         let touches = !path_only && (writes || creates || temporary);
         let named = self.find(dir, self.args[at], follow, touches, restrict)?;
         let Named::Found(found) = named else {
-            self.session.stats.untouched += 1;
+            self.session.stats.untouched.add(1);
             return Ok(Action::Run);
         };
         if found.void {
             return Err(if creates && !path_only { Errno::EROFS } else { Errno::ENOENT });
+        }
+        if proc::names_affinity(self.session.resolver.host()) {
+            self.session.placement.free_all();
         }
         if touches {
             let table = &self.session.view.table;
@@ -123,9 +127,7 @@ impl Call<'_> {
             return Ok(());
         }
         match sys::stat(self.session.resolver.host(), Last::Followed) {
-            Ok(st) if self.tasks.runs(st.id) || self.task.mm.borrow().text == Some(st.id) => {
-                Err(Errno::ETXTBSY)
-            }
+            Ok(st) if self.tasks.runs(st.id) => Err(Errno::ETXTBSY),
             _ => Ok(()),
         }
     }

@@ -11,7 +11,7 @@ use crate::tracee::Cwd;
 use crate::tracee::memory::{self, Text};
 use crate::view::{Access, Kind};
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 use syscalls::Errno;
 
 /// A path argument after translation.
@@ -72,7 +72,7 @@ impl Call<'_> {
         if let Named::Found(found) = named {
             self.replace(at, &found)?;
         } else {
-            self.session.stats.untouched += 1;
+            self.session.stats.untouched.add(1);
         }
         Ok(named)
     }
@@ -86,7 +86,7 @@ impl Call<'_> {
         exact: bool,
         restrict: Restrict,
     ) -> Result<Named, Errno> {
-        self.session.stats.paths += 1;
+        self.session.stats.paths.add(1);
         let len = match memory::read_path(self.task.tid, at, &mut self.session.text) {
             // `EFAULT`, `ENAMETOOLONG`, `ENOENT` and `AT_EMPTY_PATH`: the kernel reads the same bytes.
             Text::Fault | Text::TooLong | Text::Of(0) => return Ok(Named::Untouched),
@@ -121,8 +121,7 @@ impl Call<'_> {
         };
         let session = &mut *self.session;
         let path = &session.text[..len];
-        let mut host =
-            HostTree::new(&mut session.stats.host_calls, Some(&session.view), self.tasks, self.task);
+        let mut host = HostTree::new(&session.stats.host_calls, Some(&session.view), self.tasks, self.task);
         let request = Request { base: base.as_bytes(), path, follow, restrict };
         session.resolver.resolve(&session.view.table, &mut host, &request).map(Named::Found)
     }
@@ -152,7 +151,7 @@ impl Call<'_> {
         if names == 0 || (names == 1 && last == Last::Kept && ends_plain) {
             return true;
         }
-        self.session.stats.host_calls += 1;
+        self.session.stats.host_calls.add(1);
         let plain = match dir {
             None => match self.cwd_dir() {
                 Some(cwd) => match cwd.dir.get().and_then(Option::as_ref) {
@@ -170,8 +169,8 @@ impl Call<'_> {
     }
 
     /// The current directory with its descriptor opened.
-    fn cwd_dir(&self) -> Option<Rc<Cwd>> {
-        let cwd = Rc::clone(&self.task.fs.borrow().cwd);
+    fn cwd_dir(&self) -> Option<Arc<Cwd>> {
+        let cwd = Arc::clone(&self.task.fs.lock().cwd);
         let tid = self.task.tid;
         cwd.dir.get_or_init(|| sys::open(format!("/proc/{tid}/cwd\0").as_bytes(), libc::O_PATH).ok());
         Some(cwd)
@@ -189,7 +188,7 @@ impl Call<'_> {
             None => format!("/proc/{tid}/cwd\0"),
             Some(fd) => format!("/proc/{tid}/fd/{}\0", fd as i32),
         };
-        self.session.stats.host_calls += 1;
+        self.session.stats.host_calls.add(1);
         let n = match sys::readlink(link.as_bytes(), &mut text) {
             Ok(n) => n,
             Err(Errno::ENOENT) if dir.is_some() => return Base::Closed,
@@ -200,7 +199,7 @@ impl Call<'_> {
         let host = &text[..n];
         if dir.is_none() {
             // Of several guest paths of one directory, the one it was entered by.
-            let cwd = Rc::clone(&self.task.fs.borrow().cwd);
+            let cwd = Arc::clone(&self.task.fs.lock().cwd);
             if self.leads_to(cwd.guest.as_bytes(), host) {
                 return Base::At(cwd.guest.clone());
             }
@@ -257,7 +256,7 @@ impl Call<'_> {
     /// Puts the resolved path in argument `at`, unless the guest's own string does as well.
     pub(super) fn replace(&mut self, at: usize, found: &Found) -> Result<(), Errno> {
         if found.same {
-            self.session.stats.untouched += 1;
+            self.session.stats.untouched.add(1);
             return Ok(());
         }
         if found.void {
@@ -357,8 +356,7 @@ impl Call<'_> {
         };
         let Some(base) = self.base_for(None) else { return Some(Errno::ENOENT) };
         let session = &mut *self.session;
-        let mut host =
-            HostTree::new(&mut session.stats.host_calls, Some(&session.view), self.tasks, self.task);
+        let mut host = HostTree::new(&session.stats.host_calls, Some(&session.view), self.tasks, self.task);
         let path = &session.text[..len];
         let request =
             Request { base: base.as_bytes(), path, follow: Follow::Yes, restrict: Restrict::default() };

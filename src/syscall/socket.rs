@@ -80,7 +80,7 @@ impl Call<'_> {
             return Ok(None);
         }
         if binds {
-            self.session.sockets.insert(host[..host.len() - 1].to_vec(), path);
+            self.session.sockets.bound(&host[..host.len() - 1], path);
         }
         let mut new = (libc::AF_UNIX as u16).to_ne_bytes().to_vec();
         new.extend_from_slice(&host);
@@ -205,8 +205,8 @@ impl Call<'_> {
         }
         let path = &bytes[PATH_AT..have];
         let path = &path[..memchr::memchr(0, path).unwrap_or(path.len())];
-        let guest = match self.session.sockets.get(path) {
-            Some(guest) => guest.clone(),
+        let guest = match self.session.sockets.guest(path) {
+            Some(guest) => guest,
             None => {
                 let mut out = Buf::<PATH_MAX>::new();
                 if path[0] != b'/' || !self.session.view.guest(path, &mut out) || out.as_bytes() == path {

@@ -88,6 +88,8 @@ pub enum Work {
     RecvMsg,
     /// recvmmsg(2).
     RecvMmsg,
+    /// sched_getaffinity(2) and sched_setaffinity(2): the task in argument 0 gets its own affinity back first.
+    Affinity,
     /// A change through a descriptor, argument 0.
     FdChange,
     /// A call that is refused once its path arguments are what the kernel accepts.
@@ -107,6 +109,8 @@ pub enum When {
     Merged,
     /// If some binding is read-only.
     ReadOnly,
+    /// If tasks are put on the tracer's CPU.
+    Placed,
 }
 
 /// One system call.
@@ -221,6 +225,8 @@ pub static ROWS: &[Row] = &[
     w(S::unshare, &[], Work::Unshare, When::Flag(0, libc::CLONE_FS as u32)),
     w(S::clone, &[], Work::Clone, When::Flag(0, CLONE_UNTRACED)),
     r(S::clone3, &[], Work::Clone3),
+    w(S::sched_getaffinity, &[], Work::Affinity, When::Placed),
+    w(S::sched_setaffinity, &[], Work::Affinity, When::Placed),
     // Sockets with a path for an address.
     r(S::bind, &[], AddrIn(1)),
     r(S::connect, &[], AddrIn(1)),
@@ -414,8 +420,6 @@ pub static NO_PATH: &[S] = &[
     S::tkill,
     S::time,
     S::futex,
-    S::sched_setaffinity,
-    S::sched_getaffinity,
     S::set_thread_area,
     S::io_setup,
     S::io_destroy,

@@ -38,6 +38,12 @@ pub fn read_some(tid: i32, at: u64, out: &mut [u8]) -> usize {
     got
 }
 
+/// Whether process_vm_readv(2) is allowed, and the bytes are there.
+pub fn readable(tid: i32, at: u64, out: &mut [u8]) -> bool {
+    let remote = [RemoteIoVec { base: at as usize, len: out.len() }];
+    process_vm_readv(Pid::from_raw(tid), &mut [IoSliceMut::new(out)], &remote).is_ok()
+}
+
 /// Reads exactly `out.len()` bytes.
 ///
 /// # Errors

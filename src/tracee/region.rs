@@ -8,18 +8,19 @@
 
 use super::memory;
 use prun_arch::layout::{self, SCRATCH, SCRATCH_LEN, SLOT_DATA, SLOT_LEN, SLOTS, SlotHead};
-use prun_arch::{TRAMPOLINE, WINDOW};
+use prun_arch::{PARK, PARK_START, TRAMPOLINE, WINDOW};
 use std::fs::File;
 use std::io::Error;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use syscalls::Errno;
 
 /// The region, mapped.
 #[derive(Debug)]
 pub struct Region {
     file: File,
-    scratch: u64,
+    scratch: AtomicU64,
 }
 
 impl Region {
@@ -37,6 +38,7 @@ impl Region {
         let file = unsafe { File::from_raw_fd(fd as i32) };
         file.set_len(layout::LEN)?;
         file.write_all_at(&TRAMPOLINE, 0)?;
+        file.write_all_at(&PARK, PARK_START)?;
         let map = |at: u64, len: u64, prot| {
             // SAFETY: a new mapping at an address where, as MAP_FIXED_NOREPLACE or the check below has it, nothing is.
             let got = unsafe {
@@ -59,7 +61,7 @@ impl Region {
         };
         map(0, layout::CODE_LEN, libc::PROT_READ | libc::PROT_EXEC)?;
         map(SLOTS, layout::LEN - SLOTS, libc::PROT_READ | libc::PROT_WRITE)?;
-        Ok(Self { file, scratch: 0 })
+        Ok(Self { file, scratch: AtomicU64::new(0) })
     }
 
     /// The descriptor, for tracees to open through /proc.
@@ -77,17 +79,24 @@ impl Region {
     /// Scratch memory for something that lives until its execve(2) is over; `None` if it is too large.
     ///
     /// Taken from a ring: by the time it comes round, the call that used it has long read it.
-    pub fn scratch(&mut self, bytes: &[u8]) -> Option<u64> {
+    pub fn scratch(&self, bytes: &[u8]) -> Option<u64> {
         let len = (bytes.len() as u64).next_multiple_of(16);
         if len > SCRATCH_LEN / 2 {
             return None;
         }
-        if self.scratch + len > SCRATCH_LEN {
-            self.scratch = 0;
-        }
-        let at = WINDOW + SCRATCH + self.scratch;
+        // An offset that only grows; a piece that would go over the ring's end starts at its beginning.
+        let mut from = self.scratch.load(Ordering::Relaxed);
+        let at = loop {
+            let offset = from % SCRATCH_LEN;
+            let skipped = if offset + len > SCRATCH_LEN { SCRATCH_LEN - offset } else { 0 };
+            let next = from + skipped + len;
+            match self.scratch.compare_exchange_weak(from, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => break (from + skipped) % SCRATCH_LEN,
+                Err(now) => from = now,
+            }
+        };
+        let at = WINDOW + SCRATCH + at;
         Self::put(at, bytes);
-        self.scratch += len;
         Some(at)
     }
 }

@@ -9,6 +9,7 @@
 //!   translates.
 #![allow(unsafe_code)]
 
+use super::placement::Placement;
 use super::{Engine, Tracer, ptrace};
 use crate::config::Config;
 use crate::error::{CANNOT_EXECUTE, CANNOT_START, Failure, NOT_FOUND};
@@ -16,18 +17,17 @@ use crate::host::HostTree;
 use crate::path::{Buf, GuestPath, PATH_MAX};
 use crate::report;
 use crate::resolve::{Follow, Last, Request, Resolver, Restrict};
-use crate::session::{Session, Stats};
+use crate::session::{Counter, Session, Stats};
 use crate::syscall::filter::{self, Needs};
 use crate::tracee::region::Region;
-use crate::tracee::{Cwd, Fs, Mm, State, Task};
+use crate::tracee::{Cwd, Fs, Mm, Shared, Task};
 use crate::view::{StandIns, View};
-use std::cell::{OnceCell, RefCell};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Error, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
 use syscalls::Errno;
 
 /// Whether this process was started with SIGPIPE ignored; the standard library ignores it before `main`.
@@ -193,10 +193,10 @@ fn trace(config: &Config, region: Region, hear: OwnedFd, go: File, tell: OwnedFd
     let keep = [region.fd(), hear.as_raw_fd(), go.as_raw_fd(), tell.as_raw_fd(), 2];
     let mut tell = File::from(tell);
     let status = match prepare(config, region, hear, go, &keep) {
-        Ok((mut tracer, command)) => {
-            tracer.run(command, nix::unistd::getppid().as_raw(), |session| {
+        Ok(mut tracer) => {
+            tracer.run(nix::unistd::getppid().as_raw(), |stats| {
                 if config.stats {
-                    print_stats(&session.stats);
+                    print_stats(stats);
                 }
                 // Daemons go on without the front, and without holding its descriptors.
                 // SAFETY: integers only.
@@ -245,17 +245,23 @@ fn prepare(
     hear: OwnedFd,
     mut go: File,
     keep: &[i32],
-) -> Result<(Tracer, i32), Failure> {
+) -> Result<Tracer, Failure> {
     close_others(keep);
     raise_descriptor_limit();
-    let mut calls = 0;
+    let calls = Counter::default();
     let mut stand_ins = StandIns::new();
-    let view = View::new(&config.root, &config.bindings, &mut HostTree::bare(&mut calls), &mut stand_ins)?;
+    let view = View::new(&config.root, &config.bindings, &mut HostTree::bare(&calls), &mut stand_ins)?;
     // The stand-ins' inodes live as long as the tracer.
     std::mem::forget(stand_ins);
     let (cwd, host_cwd) = starting_directory(config, &view);
     let secret = crate::sys::random();
-    let needs = Needs { merged: view.merges(), read_only: view.table.any_read_only(), secret };
+    let placement = Arc::new(Placement::new());
+    let needs = Needs {
+        merged: view.merges(),
+        read_only: view.table.any_read_only(),
+        placed: placement.useful(),
+        secret,
+    };
     let program = filter::program(&needs);
 
     let mut pid = [0; 4];
@@ -277,21 +283,13 @@ fn prepare(
     go.write_all(&message).map_err(|e| Failure::new("start the command", "", e))?;
     drop(go);
 
-    let mut tracer = Tracer::new(Session::new(view, region, secret), config.engine);
-    let slot = tracer.tasks.new_slot().unwrap_or(0);
-    tracer.tasks.put(Task {
-        tid: command,
-        tgid: command,
-        fs: Rc::new(RefCell::new(Fs { cwd: Rc::new(Cwd { guest: cwd, dir: OnceCell::new() }) })),
-        mm: Rc::new(RefCell::new(Mm::default())),
-        slot,
-        state: State::Running,
-        plan: None,
-        listing_host: None,
-    });
-    tracer.session.stats.tasks = 1;
-    tracer.session.stats.host_calls = calls;
-    Ok((tracer, command))
+    let session = Session::new(view, region, secret, placement);
+    session.stats.host_calls.add(calls.get());
+    let mut tracer = Tracer::new(session, config.engine, command);
+    let slot = tracer.new_slot().unwrap_or(0);
+    let fs = Shared::new(Fs { cwd: Arc::new(Cwd { guest: cwd, dir: OnceLock::new() }) });
+    tracer.begin(Task { tid: command, tgid: command, slot, ..Task::new(fs, Shared::new(Mm::default())) });
+    Ok(tracer)
 }
 
 /// The tracer holds a descriptor per current directory; its own limit may be as high as the host allows.
@@ -321,14 +319,14 @@ fn starting_directory(config: &Config, view: &View) -> (GuestPath, Vec<u8>) {
     };
     let base = own.unwrap_or_else(|| GuestPath::new(b"/"));
     let mut resolver = Resolver::new();
-    let mut calls = 0;
+    let calls = Counter::default();
     let mut go = |path: &[u8]| -> Result<(GuestPath, Vec<u8>), Errno> {
         if path.is_empty() || path.len() >= PATH_MAX {
             return Err(Errno::ENOENT);
         }
         let request =
             Request { base: base.as_bytes(), path, follow: Follow::Yes, restrict: Restrict::default() };
-        let found = resolver.resolve(&view.table, &mut HostTree::bare(&mut calls), &request)?;
+        let found = resolver.resolve(&view.table, &mut HostTree::bare(&calls), &request)?;
         let st = if found.void {
             return Err(Errno::ENOENT);
         } else {
@@ -353,20 +351,37 @@ fn starting_directory(config: &Config, view: &View) -> (GuestPath, Vec<u8>) {
     }
 }
 
-fn print_stats(stats: &Stats) {
+fn print_stats(all: &[Arc<Stats>]) {
+    let sum = |of: fn(&Stats) -> &Counter| all.iter().map(|s| of(s).get()).sum::<u64>();
     let requests = ptrace::REQUESTS.load(Ordering::Relaxed);
     report::say(format_args!(
         "stops: {} at calls, {} at their ends, {} others; ptrace requests: {requests}; host calls: {}",
-        stats.stops, stats.exits, stats.events, stats.host_calls
+        sum(|s| &s.stops),
+        sum(|s| &s.exits),
+        sum(|s| &s.events),
+        sum(|s| &s.host_calls)
     ));
     report::say(format_args!(
         "paths: {} translated, {} of them as they were; programs: {}, {} by their interpreter; tasks: {}",
-        stats.paths, stats.untouched, stats.execs, stats.carried, stats.tasks
+        sum(|s| &s.paths),
+        sum(|s| &s.untouched),
+        sum(|s| &s.execs),
+        sum(|s| &s.carried),
+        sum(|s| &s.tasks)
     ));
-    let mut calls: Vec<_> = stats.calls.iter().collect();
-    calls.sort_by_key(|&(number, count)| (std::cmp::Reverse(*count), *number));
+    report::say(format_args!(
+        "tracer threads: {}; tasks that changed hands: {}, times a task was put on its tracer's CPU: {}",
+        all.len(),
+        sum(|s| &s.adopted),
+        sum(|s| &s.pinned)
+    ));
+    let mut calls: Vec<(usize, u64)> = (0..crate::syscall::table::LEN)
+        .map(|number| (number, all.iter().map(|s| s.calls[number].get()).sum()))
+        .filter(|&(_, count)| count > 0)
+        .collect();
+    calls.sort_by_key(|&(number, count)| (std::cmp::Reverse(count), number));
     for (number, count) in calls {
-        let name = syscalls::Sysno::new(*number as usize).map_or("?", |s| s.name());
+        let name = syscalls::Sysno::new(number).map_or("?", |s| s.name());
         report::say(format_args!("{count:>10} {name}"));
     }
 }

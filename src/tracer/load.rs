@@ -7,16 +7,17 @@
 
 use super::Tracer;
 use super::ptrace::{self, Resume};
+use super::team::Mail;
 use crate::exec::Plan;
 use crate::exec::auxv::{self, at};
 use crate::exec::plan::{MARK, MARKER, Script};
 use crate::path::GuestPath;
-use crate::tracee::{Mm, State, Task, memory};
+use crate::session::Session;
+use crate::tracee::{Mm, Shared, State, Task, memory};
 use goblin::elf::program_header::PF_X;
 use prun_arch::loader::IMAGE;
 use prun_arch::{Regs, TRAMPOLINE, WINDOW, layout};
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use syscalls::Errno;
 
 /// What is needed when the loader is done.
@@ -30,76 +31,54 @@ pub struct Loading {
 }
 
 /// Where the region of the tracer is opened by a tracee.
-fn shared_file(tracer: &Tracer) -> Vec<u8> {
-    format!("/proc/{}/fd/{}", tracer.session.tracer, tracer.session.region.fd()).into_bytes()
+fn shared_file(session: &Session) -> Vec<u8> {
+    format!("/proc/{}/fd/{}", session.tracer, session.region.fd()).into_bytes()
 }
 
 impl Tracer {
     pub(super) fn exec_stop(&mut self, tid: i32) -> Result<(), Errno> {
         let former = ptrace::message(tid)? as i32;
         // A thread that is not the leader takes the leader's id; the leader is gone without a notice.
-        let mut task = match self.tasks.take(former) {
+        let mut task = match self.tasks.remove(&former) {
             Some(task) => task,
-            None => self.tasks.take(tid).ok_or(Errno::ESRCH)?,
+            None => self.tasks.remove(&tid).ok_or(Errno::ESRCH)?,
         };
-        if former != tid
-            && let Some(leader) = self.tasks.remove(tid)
-        {
-            drop(leader);
+        if former != tid {
+            if let Some(pin) = task.pin.take() {
+                self.team.placement.free(&pin);
+            }
+            // The slot goes with the task to its new number.
+            self.team.directory.renumber(former);
+            if self.tasks.contains_key(&tid) {
+                self.forget(tid);
+            } else {
+                self.team.tell_others(&self.me, || Mail::Forget(tid));
+            }
         }
         (task.tid, task.tgid) = (tid, tid);
-        self.session.stats.execs += 1;
+        self.session.stats.execs.add(1);
         let plan = task.plan.take();
         let carried = plan.as_ref().and_then(|p| p.carried.as_ref());
-        self.session.stats.carried += u64::from(carried.is_some());
-        task.mm = Rc::new(RefCell::new(Mm {
+        self.session.stats.carried.add(u64::from(carried.is_some()));
+        if carried.is_some() {
+            self.session.carries.store(true, Ordering::Relaxed);
+        }
+        task.mm = Shared::new(Mm {
             exe: plan.as_deref().map(|p: &Plan| -> GuestPath { p.exe.clone() }),
             text: carried.map(|c| c.id),
             private: false,
-        }));
+        });
+        self.team.directory.enter(tid, task.slot, &task.mm);
         task.listing_host = None;
         let regs = ptrace::regs(tid);
-        let done = regs.and_then(|regs| self.load(&mut task, regs, plan, false));
-        self.tasks.put(task);
+        let done = regs.and_then(|regs| load(&self.session, &mut task, regs, plan, false));
+        self.tasks.insert(tid, task);
         done
     }
 
-    /// Starts the loader; `private` where the shared region cannot be mapped.
-    fn load(
-        &mut self,
-        task: &mut Task,
-        regs: Regs,
-        plan: Option<Box<Plan>>,
-        private: bool,
-    ) -> Result<(), Errno> {
-        let tid = task.tid;
-        let secret = self.session.secret;
-        let mut script = Script::new();
-        if private {
-            script.own();
-        } else {
-            script.share(&shared_file(self), secret);
-        }
-        if let Some(plan) = &plan {
-            correct(tid, &regs, plan, &mut script, secret)?;
-        }
-        let (address, bytes) = script.finish(regs.sp() - 256);
-        memory::write(tid, address, &bytes)?;
-        let page = regs.ip() & !(layout::PAGE - 1);
-        let mut saved = vec![0; IMAGE.len()];
-        memory::read(tid, page, &mut saved)?;
-        memory::poke(tid, page, IMAGE)?;
-        let mut start = regs;
-        start.start(page, address, address - 64);
-        ptrace::set_regs(tid, &start)?;
-        task.mm.borrow_mut().private = private;
-        task.state = State::Loading(Box::new(Loading { regs, saved, plan }));
-        ptrace::resume(tid, Resume::Run, 0)
-    }
-
     /// A stopped call of a task whose loader runs.
-    pub(super) fn loader_stop(&mut self, task: &mut Task, regs: &Regs) -> Result<(), Errno> {
-        let tid = task.tid;
+    pub(super) fn loader_stop(&mut self, tid: i32, regs: &Regs) -> Result<(), Errno> {
+        let Some(task) = self.tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
         let [status, step, mark, ..] = regs.args();
         if regs.number() != MARKER as u32 || mark != MARK {
             return ptrace::resume(tid, Resume::Run, 0);
@@ -109,13 +88,13 @@ impl Tracer {
         };
         let Loading { regs: mut first, saved, plan } = *loading;
         memory::poke(tid, first.ip() & !(layout::PAGE - 1), &saved)?;
-        let private = task.mm.borrow().private;
+        let private = task.mm.lock().private;
         if status != 0 {
             let error = Errno::new((status as i64).unsigned_abs() as i32);
             // The first steps map the region; without /proc, or as another user, it is out of reach.
             if !private && step < 4 {
                 crate::note!(1, "task {tid} gets slots of its own: {}", crate::sys::io(error));
-                return self.load(task, first, plan, true);
+                return load(&self.session, task, first, plan, true);
             }
             crate::note!(
                 0,
@@ -132,6 +111,39 @@ impl Tracer {
         ptrace::set_regs(tid, &first)?;
         ptrace::resume(tid, Resume::Run, 0)
     }
+}
+
+/// Starts the loader; `private` where the shared region cannot be mapped.
+fn load(
+    session: &Session,
+    task: &mut Task,
+    regs: Regs,
+    plan: Option<Box<Plan>>,
+    private: bool,
+) -> Result<(), Errno> {
+    let tid = task.tid;
+    let secret = session.secret;
+    let mut script = Script::new();
+    if private {
+        script.own();
+    } else {
+        script.share(&shared_file(session), secret);
+    }
+    if let Some(plan) = &plan {
+        correct(tid, &regs, plan, &mut script, secret)?;
+    }
+    let (address, bytes) = script.finish(regs.sp() - 256);
+    memory::write(tid, address, &bytes)?;
+    let page = regs.ip() & !(layout::PAGE - 1);
+    let mut saved = vec![0; IMAGE.len()];
+    memory::read(tid, page, &mut saved)?;
+    memory::poke(tid, page, IMAGE)?;
+    let mut start = regs;
+    start.start(page, address, address - 64);
+    ptrace::set_regs(tid, &start)?;
+    task.mm.lock().private = private;
+    task.state = State::Loading(Box::new(Loading { regs, saved, plan }));
+    ptrace::resume(tid, Resume::Run, 0)
 }
 
 /// Corrects what the kernel has told the program about itself, and maps the program where it is carried.

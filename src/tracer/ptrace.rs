@@ -78,6 +78,44 @@ pub fn resume(tid: i32, how: Resume, signal: i32) -> Result<(), Errno> {
     request(op, tid, 0, signal as u64).map(drop)
 }
 
+/// Lets a stopped tracee go on untraced.
+///
+/// # Errors
+/// `ESRCH`.
+pub fn detach(tid: i32) -> Result<(), Errno> {
+    request(libc::PTRACE_DETACH, tid, 0, 0).map(drop)
+}
+
+/// Stops a running tracee, wherever it is.
+///
+/// # Errors
+/// `ESRCH`.
+pub fn interrupt(tid: i32) -> Result<(), Errno> {
+    request(libc::PTRACE_INTERRUPT, tid, 0, 0).map(drop)
+}
+
+/// `PTRACE_GETSIGMASK` and `PTRACE_SETSIGMASK` (Linux 3.11), which libc lacks on some targets.
+const GETSIGMASK: libc::c_uint = 0x420a;
+const SETSIGMASK: libc::c_uint = 0x420b;
+
+/// Signals that a stopped tracee has blocked.
+///
+/// # Errors
+/// `ESRCH`, and `EIO` before Linux 3.11.
+pub fn signal_mask(tid: i32) -> Result<u64, Errno> {
+    let mut mask = 0u64;
+    request(GETSIGMASK, tid, size_of::<u64>() as u64, &raw mut mask as u64)?;
+    Ok(mask)
+}
+
+/// Sets them.
+///
+/// # Errors
+/// As for [`signal_mask`].
+pub fn set_signal_mask(tid: i32, mask: u64) -> Result<(), Errno> {
+    request(SETSIGMASK, tid, size_of::<u64>() as u64, &raw const mask as u64).map(drop)
+}
+
 /// The number that comes with an event: a new task's id, an exec's former thread id.
 ///
 /// # Errors
@@ -124,19 +162,54 @@ pub enum Status {
     Signal(i32),
 }
 
-/// Waits for any tracee; `None` when none is left.
-pub fn wait() -> Option<(i32, Status)> {
+/// Whom a thread waits for; always among its own tracees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Any.
+    Any,
+    /// Any, without waiting.
+    AnyNow,
+    /// This one.
+    One(i32),
+}
+
+/// What came of waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// News of a tracee.
+    Event(i32, Status),
+    /// Another thread wants to be heard.
+    Interrupted,
+    /// There is no such tracee, or, without waiting, no news.
+    Nobody,
+}
+
+/// wait4(2).
+pub fn wait(whom: Whom) -> Waited {
+    let (pid, flags) = match whom {
+        Whom::Any => (-1, 0),
+        Whom::AnyNow => (-1, libc::WNOHANG),
+        Whom::One(tid) => (tid, 0),
+    };
+    let mut raw = 0;
+    // SAFETY: `raw` is writable.
+    let tid = unsafe { libc::waitpid(pid, &raw mut raw, flags | libc::__WALL | libc::__WNOTHREAD) };
+    match tid {
+        0 => Waited::Nobody,
+        tid if tid > 0 => Waited::Event(tid, decode(raw)),
+        _ if crate::sys::errno() == Errno::EINTR => Waited::Interrupted,
+        _ => Waited::Nobody,
+    }
+}
+
+/// The next event of one tracee; `None` when there is no such tracee.
+pub fn wait_for(tid: i32) -> Option<Status> {
     loop {
-        let mut raw = 0;
-        // SAFETY: `raw` is writable.
-        let tid = unsafe { libc::waitpid(-1, &raw mut raw, libc::__WALL) };
-        if tid < 0 {
-            if crate::sys::errno() == Errno::EINTR {
-                continue;
-            }
-            return None;
+        match wait(Whom::One(tid)) {
+            Waited::Event(_, status) => return Some(status),
+            Waited::Interrupted => {}
+            Waited::Nobody => return None,
         }
-        return Some((tid, decode(raw)));
     }
 }
 

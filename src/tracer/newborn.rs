@@ -1,0 +1,126 @@
+//! New tasks: the creator's event says what the child shares, the child's first stop may come before or after it.
+//!
+//! The creator can be killed before its event is looked at. Then nobody says what the child shares, and what it has
+//! is read off /proc instead.
+
+use super::ptrace::{self, Resume};
+use super::{Tracer, onward};
+use crate::path::{Buf, GuestPath, PATH_MAX};
+use crate::sys;
+use crate::tracee::{Cwd, Fs, Mm, Shared, Task, memory};
+use std::sync::{Arc, OnceLock};
+use syscalls::{Errno, Sysno};
+
+impl Tracer {
+    /// fork, vfork or clone has succeeded in the task `tid`: what the child shares follows from the flags.
+    pub(super) fn new_task(&mut self, tid: i32, event: i32) -> Result<(), Errno> {
+        let Some(parent) = self.tasks.get(&tid) else { return Err(Errno::ESRCH) };
+        let child = ptrace::message(tid)? as i32;
+        if self.tasks.contains_key(&child) {
+            // It was taken for an orphan.
+            return ptrace::resume(tid, onward(parent), 0);
+        }
+        let regs = ptrace::regs(tid)?;
+        let flags = match (event, Sysno::new(regs.number() as usize)) {
+            (_, Some(Sysno::clone)) => regs.args()[0],
+            (_, Some(Sysno::clone3)) => memory::word(tid, regs.args()[0]).unwrap_or(0),
+            (libc::PTRACE_EVENT_VFORK, _) => libc::CLONE_VM as u64,
+            _ => 0,
+        };
+        let has = |flag: i32| flags & flag as u32 as u64 != 0;
+        let fs = if has(libc::CLONE_FS) {
+            parent.fs.clone()
+        } else {
+            Shared::new(Fs { cwd: Arc::clone(&parent.fs.lock().cwd) })
+        };
+        let mm = if has(libc::CLONE_VM) {
+            parent.mm.clone()
+        } else {
+            let copy: Mm = parent.mm.lock().clone();
+            Shared::new(copy)
+        };
+        let tgid = if has(libc::CLONE_THREAD) { parent.tgid } else { child };
+        let onward = onward(parent);
+        let pin = parent.pin.as_ref().and_then(|pin| self.team.placement.inherit(child, pin));
+        if pin.is_some() {
+            self.team.watch();
+        }
+        let heat = parent.heat;
+        self.born(child, tgid, fs, mm)?;
+        if let Some(new) = self.tasks.get_mut(&child) {
+            (new.pin, new.heat) = (pin, heat);
+        }
+        if self.unborn.remove(&child).is_some() {
+            go(child)?;
+        }
+        ptrace::resume(tid, onward, 0)
+    }
+
+    fn born(&mut self, tid: i32, tgid: i32, fs: Shared<Fs>, mm: Shared<Mm>) -> Result<(), Errno> {
+        let Some(slot) = self.new_slot() else {
+            crate::note!(
+                0,
+                "task {tid} is killed: a session has at most {} tasks",
+                prun_arch::layout::SLOT_COUNT
+            );
+            ptrace::kill(tid);
+            return Ok(());
+        };
+        self.begin(Task { tid, tgid, slot, ..Task::new(fs, mm) });
+        Ok(())
+    }
+
+    /// Takes the unborn tasks whose creator is no more as they are.
+    pub(super) fn take_in_orphans(&mut self) {
+        let waiting: Vec<i32> = self.unborn.keys().copied().collect();
+        for tid in waiting {
+            match self.take_in_orphan(tid) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(e) => {
+                    crate::note!(0, "task {tid} is killed: {}", sys::io(e));
+                    ptrace::kill(tid);
+                }
+            }
+        }
+    }
+
+    fn take_in_orphan(&mut self, tid: i32) -> Result<(), Errno> {
+        let Some((tgid, parent)) = origin(tid) else { return Ok(()) };
+        // A thread's creator is of its own process; a child's is its parent, or has its parent.
+        let creator = if tgid == tid { parent } else { tgid };
+        if self.team.directory.memory(creator).is_some() {
+            return Ok(());
+        }
+        self.unborn.remove(&tid);
+        let mut text = [0; PATH_MAX];
+        let mut guest = Buf::<PATH_MAX>::new();
+        let shown = match sys::readlink(format!("/proc/{tid}/cwd\0").as_bytes(), &mut text) {
+            Ok(n) => self.session.view.guest(&text[..n], &mut guest),
+            Err(_) => false,
+        };
+        let cwd = GuestPath::new(if shown { guest.as_bytes() } else { b"/" });
+        let fs = Shared::new(Fs { cwd: Arc::new(Cwd { guest: cwd, dir: OnceLock::new() }) });
+        let maps = std::fs::read_to_string(format!("/proc/{tid}/maps")).unwrap_or_default();
+        let window = format!("{:x}-", prun_arch::WINDOW);
+        let private = maps.lines().any(|l| l.starts_with(&window) && !l.contains("memfd:"));
+        self.born(tid, tgid, fs, Shared::new(Mm { private, ..Mm::default() }))?;
+        go(tid)
+    }
+}
+
+fn go(tid: i32) -> Result<(), Errno> {
+    match ptrace::resume(tid, Resume::Run, 0) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Thread group and parent of a task, from `/proc/PID/status`.
+fn origin(tid: i32) -> Option<(i32, i32)> {
+    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|l| l.strip_prefix(name))?;
+        line.trim().parse().ok()
+    };
+    Some((field("Tgid:")?, field("PPid:")?))
+}

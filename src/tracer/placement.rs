@@ -1,0 +1,287 @@
+//! On which CPU tracees run: a stop is two context switches, and costs four to eight times as much when it wakes the
+//! tracer on another CPU.
+//!
+//! The scheduler, asked to wake a task whose CPU is busy with the one that wakes it, prefers an idle CPU
+//! (`select_idle_sibling()`), so tracer and tracee chase each other over the machine. A tracee that makes many path
+//! calls in a row ("hot") is therefore *pinned*: its affinity is narrowed to the CPU of its tracer thread, which is
+//! narrowed to the same one. The keeper thread ([`super::team`]) looks at every pinned task once a millisecond and
+//! gives those their affinity back that have not called since: a task that computes or sleeps is free again.
+//!
+//! The guest never sees it: sched_getaffinity(2) and sched_setaffinity(2) stop, and first the task they are about
+//! gets its own affinity back; opening `/proc/PID/status`, which names it too, frees everybody and keeps everybody
+//! free for a while.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A set of CPUs.
+pub type CpuSet = libc::cpu_set_t;
+
+/// Calls in a row, each within [`GAP`] of the one before, that make a task hot.
+pub const HOT: u32 = 16;
+/// See [`HOT`].
+pub const GAP: Duration = Duration::from_micros(200);
+/// How long nobody is pinned after somebody may have looked.
+const QUIET: Duration = Duration::from_millis(100);
+/// Calls in a millisecond that show a task is busy, and milliseconds after which two of them are too many for one CPU.
+const BUSY_CALLS: u32 = 20;
+const BUSY_TICKS: u32 = 3;
+
+/// Where a pinned task stands.
+const PINNED: u8 = 0;
+/// It has its own affinity back.
+const FREED: u8 = 1;
+/// It has its own affinity back, and the guest may have changed it since.
+const HANDED_BACK: u8 = 2;
+
+/// A pinned task, as its tracer thread and the keeper share it.
+#[derive(Debug)]
+pub struct Pin {
+    tid: i32,
+    member: usize,
+    /// The affinity the guest knows of.
+    own: CpuSet,
+    beats: AtomicU32,
+    state: AtomicU8,
+    move_to: AtomicI32,
+}
+
+impl Pin {
+    /// Notes a call; false when the task is not pinned any more.
+    pub fn beat(&self) -> bool {
+        // Only the tracer thread writes.
+        self.beats.store(self.beats.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.state.load(Ordering::Relaxed) == PINNED
+    }
+
+    /// The member of the team that the keeper wants to trace this task from now on.
+    pub fn takes_over(&self) -> Option<usize> {
+        usize::try_from(self.move_to.load(Ordering::Relaxed)).ok()
+    }
+
+    fn free(&self, state: u8) {
+        // It fails only when the task is gone.
+        set_affinity(self.tid, &self.own);
+        self.state.store(state, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Watched {
+    pin: Arc<Pin>,
+    seen: u32,
+    busy: u32,
+}
+
+/// Who is pinned.
+#[derive(Debug)]
+pub struct Placement {
+    /// CPUs prun was started on, in order.
+    cpus: Vec<usize>,
+    watched: Mutex<Vec<Watched>>,
+    /// Homes of the team's members; -1: none.
+    homes: [AtomicI32; super::team::MOST],
+    /// Microseconds since `start` before which nobody is pinned.
+    quiet: AtomicU64,
+    start: Instant,
+}
+
+/// What the keeper found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Tasks that are still pinned.
+    pub pinned: usize,
+    /// A member that has nothing to do while another has more than one CPU's worth.
+    pub wants: Option<usize>,
+}
+
+impl Placement {
+    /// Finds out which CPUs there are. On one CPU, or where the host refuses, nothing is ever pinned.
+    pub fn new() -> Self {
+        let cpus = affinity(0).map_or_else(Vec::new, |set| members(&set));
+        Self {
+            cpus,
+            watched: Mutex::default(),
+            homes: [const { AtomicI32::new(-1) }; super::team::MOST],
+            quiet: AtomicU64::new(0),
+            start: Instant::now(),
+        }
+    }
+
+    /// Whether there is anything to choose.
+    pub fn useful(&self) -> bool {
+        self.cpus.len() > 1
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Vec<Watched>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self, tid: i32, member: usize, own: CpuSet) -> Arc<Pin> {
+        let pin = Arc::new(Pin {
+            tid,
+            member,
+            own,
+            beats: AtomicU32::new(0),
+            state: AtomicU8::new(PINNED),
+            move_to: AtomicI32::new(-1),
+        });
+        self.watched().push(Watched { pin: Arc::clone(&pin), seen: 0, busy: 0 });
+        pin
+    }
+
+    /// Puts the stopped task `tid` on the CPU of the calling thread, which is the team's member `member`; `None`
+    /// where that cannot or should not be.
+    pub fn pin(&self, tid: i32, member: usize) -> Option<Arc<Pin>> {
+        if (self.start.elapsed().as_micros() as u64) < self.quiet.load(Ordering::Relaxed) {
+            return None;
+        }
+        let own = affinity(tid)?;
+        let home = self.home(member)?;
+        // A task that chose CPUs without this one keeps them.
+        if !members(&own).contains(&home) || !set_affinity(tid, &only(home)) {
+            return None;
+        }
+        Some(self.watch(tid, member, own))
+    }
+
+    /// A child has been made with the affinity of its pinned parent: it is pinned too, or gets the parent's own.
+    pub fn inherit(&self, child: i32, parent: &Pin) -> Option<Arc<Pin>> {
+        match parent.state.load(Ordering::Relaxed) {
+            PINNED => Some(self.watch(child, parent.member, parent.own)),
+            FREED => {
+                // The parent may have been pinned still when it made the child.
+                set_affinity(child, &parent.own);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// The CPU of a member, chosen when its first task is pinned: where it runs, unless another member is there.
+    fn home(&self, member: usize) -> Option<usize> {
+        let slot = &self.homes[member];
+        if let Ok(cpu) = usize::try_from(slot.load(Ordering::Relaxed)) {
+            return Some(cpu);
+        }
+        let taken = |cpu: usize| self.homes.iter().any(|h| h.load(Ordering::Relaxed) == cpu as i32);
+        // SAFETY: no arguments.
+        let here = usize::try_from(unsafe { libc::sched_getcpu() }).ok()?;
+        let cpu = if self.cpus.contains(&here) && !taken(here) {
+            here
+        } else {
+            self.cpus.iter().copied().find(|&c| !taken(c))?
+        };
+        if !set_affinity(0, &only(cpu)) {
+            return None;
+        }
+        slot.store(cpu as i32, Ordering::Relaxed);
+        Some(cpu)
+    }
+
+    /// The guest is about to read or set the affinity of `tid`: it gets its own back.
+    pub fn hand_back(&self, tid: i32) {
+        self.watched().retain(|w| {
+            if w.pin.tid == tid {
+                w.pin.free(HANDED_BACK);
+            }
+            w.pin.tid != tid
+        });
+    }
+
+    /// Gives every task its own affinity back, and keeps it so for a while: somebody may look.
+    pub fn free_all(&self) {
+        let until = (self.start.elapsed() + QUIET).as_micros() as u64;
+        self.quiet.store(until, Ordering::Relaxed);
+        self.watched().drain(..).for_each(|w| w.pin.free(FREED));
+    }
+
+    /// Gives a task its own affinity back because it changes hands.
+    pub fn free(&self, pin: &Arc<Pin>) {
+        pin.free(FREED);
+        self.forget(pin);
+    }
+
+    /// Forgets a task that has ended.
+    pub fn forget(&self, pin: &Arc<Pin>) {
+        self.watched().retain(|w| !Arc::ptr_eq(&w.pin, pin));
+    }
+
+    /// The keeper's look, once a millisecond: frees who has not called, and finds who should change hands.
+    /// `threads` are the members' thread ids.
+    pub fn look(&self, threads: &[i32]) -> Look {
+        let mut watched = self.watched();
+        let mut load = [0usize; super::team::MOST];
+        let mut held = [false; super::team::MOST];
+        watched.retain_mut(|w| {
+            let beats = w.pin.beats.load(Ordering::Relaxed);
+            let calls = beats.wrapping_sub(w.seen);
+            w.seen = beats;
+            if calls == 0 {
+                w.pin.free(FREED);
+                return false;
+            }
+            w.busy = if calls >= BUSY_CALLS { w.busy + 1 } else { 0 };
+            load[w.pin.member] += usize::from(w.busy >= BUSY_TICKS);
+            held[w.pin.member] = true;
+            true
+        });
+        // A member without pinned tasks may run anywhere.
+        for (member, &thread) in threads.iter().enumerate() {
+            if !held[member] && self.homes[member].swap(-1, Ordering::Relaxed) >= 0 {
+                let mut all = only(self.cpus[0]);
+                self.cpus.iter().for_each(|&cpu| add(&mut all, cpu));
+                set_affinity(thread, &all);
+            }
+        }
+        let limit = self.cpus.len().min(super::team::MOST);
+        let idle = (0..limit).find(|&m| load[m] == 0);
+        let most = (0..limit).max_by_key(|&m| load[m]).filter(|&m| load[m] > 1);
+        let wants = most.and(idle);
+        if let (Some(from), Some(to)) = (most, wants)
+            && let Some(w) = watched.iter_mut().rev().find(|w| w.pin.member == from && w.busy >= BUSY_TICKS)
+        {
+            w.pin.move_to.store(to as i32, Ordering::Relaxed);
+            w.busy = 0;
+        }
+        Look { pinned: watched.len(), wants }
+    }
+}
+
+impl Default for Placement {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn affinity(tid: i32) -> Option<CpuSet> {
+    // SAFETY: all-zero bytes are an empty set, which is writable.
+    unsafe {
+        let mut set: CpuSet = std::mem::zeroed();
+        (libc::sched_getaffinity(tid, size_of::<CpuSet>(), &raw mut set) == 0).then_some(set)
+    }
+}
+
+fn set_affinity(tid: i32, set: &CpuSet) -> bool {
+    // SAFETY: the set is as long as said.
+    unsafe { libc::sched_setaffinity(tid, size_of::<CpuSet>(), set) == 0 }
+}
+
+fn only(cpu: usize) -> CpuSet {
+    // SAFETY: all-zero bytes are an empty set.
+    let mut set: CpuSet = unsafe { std::mem::zeroed() };
+    add(&mut set, cpu);
+    set
+}
+
+fn add(set: &mut CpuSet, cpu: usize) {
+    // SAFETY: the caller's CPU comes from a set of this size, so it is inside.
+    unsafe { libc::CPU_SET(cpu, set) }
+}
+
+fn members(set: &CpuSet) -> Vec<usize> {
+    // SAFETY: every index is inside the set.
+    (0..8 * size_of::<CpuSet>()).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, set) }).collect()
+}

@@ -1,0 +1,254 @@
+//! The tracer's threads: what they share, how they reach each other, and the keeper that watches over them.
+//!
+//! A tracee belongs to the thread that attached to it, and so do its children: only that thread may make ptrace(2)
+//! requests for it. A session begins with one thread, the first *member*. When the keeper finds that a member has
+//! two busy tracees while a CPU has none ([`placement`](super::placement)), another member takes one over
+//! ([`handoff`](super::handoff)); the thread for it is started when it is first needed.
+//!
+//! The keeper sleeps while there is nothing to watch: nobody pinned, no mail under way, nobody waiting for one
+//! tracee only ([`Tracer`](super::Tracer)'s focus).
+#![allow(unsafe_code)]
+
+use super::handoff::Parked;
+use super::placement::Placement;
+use crate::session::{Session, Stats};
+use crate::tracee::Directory;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+/// Threads that trace, at most. More would wait for each other: a busy tracee keeps its thread busy, and both one CPU.
+pub const MOST: usize = 8;
+/// The keeper's rhythm.
+const TICK: Duration = Duration::from_millis(1);
+/// Interrupts a member's wait; it has a handler that does nothing.
+const NUDGE: i32 = libc::SIGUSR1;
+
+/// What one member tells another.
+#[derive(Debug)]
+pub enum Mail {
+    /// A tracee to take over.
+    Adopt(Box<Parked>),
+    /// This task has become another member's, by an execve(2) of one of its threads.
+    Forget(i32),
+}
+
+/// One tracer thread, as the others see it.
+#[derive(Debug)]
+pub struct Member {
+    /// Its place in the team.
+    pub index: usize,
+    thread: AtomicI32,
+    inbox: Mutex<Vec<Mail>>,
+    arrived: Condvar,
+    /// It waits for one tracee only, and must be interrupted for the others.
+    pub focused: AtomicBool,
+    /// Its counters.
+    pub stats: Arc<Stats>,
+}
+
+impl Member {
+    fn inbox(&self) -> MutexGuard<'_, Vec<Mail>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has arrived.
+    pub fn mail(&self) -> Vec<Mail> {
+        std::mem::take(&mut *self.inbox())
+    }
+
+    /// The calling thread is this member from now on.
+    pub fn begin(&self) {
+        self.thread.store(nix::unistd::gettid().as_raw(), Ordering::Relaxed);
+    }
+
+    fn nudge(&self) {
+        let thread = self.thread.load(Ordering::Relaxed);
+        if thread > 0 {
+            // SAFETY: integers only; the thread is one of this process, or gone.
+            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, NUDGE) };
+        }
+    }
+}
+
+/// The team.
+pub struct Team {
+    /// All tasks.
+    pub directory: Directory,
+    /// On which CPU they run.
+    pub placement: Arc<Placement>,
+    members: Mutex<Vec<Arc<Member>>>,
+    /// What a new member begins with: a session, and the function that traces with it.
+    recruit: Mutex<Recruit>,
+    over: AtomicBool,
+    keeper: Once,
+    /// There is something to watch.
+    watching: Mutex<bool>,
+    watch: Condvar,
+}
+
+/// Starts a member's thread.
+type Start = fn(Arc<Team>, Arc<Member>, Session);
+
+struct Recruit {
+    session: Session,
+    start: Start,
+}
+
+impl Team {
+    /// A team of one; `start` is what the threads of later members run.
+    pub fn new(session: &Session, placement: Arc<Placement>, start: Start) -> (Arc<Self>, Arc<Member>) {
+        quiet_nudges();
+        let first = Arc::new(member(0, Arc::clone(&session.stats)));
+        let team = Arc::new(Self {
+            directory: Directory::default(),
+            placement,
+            members: Mutex::new(vec![Arc::clone(&first)]),
+            recruit: Mutex::new(Recruit { session: session.another(), start }),
+            over: AtomicBool::new(false),
+            keeper: Once::new(),
+            watching: Mutex::new(false),
+            watch: Condvar::new(),
+        });
+        (team, first)
+    }
+
+    fn members(&self) -> MutexGuard<'_, Vec<Arc<Member>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every member's counters.
+    pub fn stats(&self) -> Vec<Arc<Stats>> {
+        self.members().iter().map(|m| Arc::clone(&m.stats)).collect()
+    }
+
+    /// Sends mail to the member at `index`; false if there is none.
+    pub fn send(self: &Arc<Self>, index: usize, mail: Mail) -> bool {
+        let Some(member) = self.members().get(index).cloned() else { return false };
+        member.inbox().push(mail);
+        member.arrived.notify_one();
+        member.nudge();
+        // The nudge may come just before the member begins to wait: the keeper repeats it.
+        self.watch();
+        true
+    }
+
+    /// Tells every member but `me`.
+    pub fn tell_others(self: &Arc<Self>, me: &Member, mail: impl Fn() -> Mail) {
+        let count = self.members().len();
+        for index in (0..count).filter(|&i| i != me.index) {
+            self.send(index, mail());
+        }
+    }
+
+    /// A task has ended; with the last one the session is over.
+    pub fn ended(&self) {
+        if self.directory.is_empty() {
+            self.over.store(true, Ordering::Release);
+            for member in self.members().iter() {
+                let held = member.inbox();
+                member.arrived.notify_one();
+                drop(held);
+            }
+        }
+    }
+
+    /// A member that traces nobody waits for mail; false when the session is over.
+    pub fn idle(&self, me: &Member) -> bool {
+        let mut inbox = me.inbox();
+        while inbox.is_empty() && !self.over.load(Ordering::Acquire) {
+            inbox = me.arrived.wait(inbox).unwrap_or_else(PoisonError::into_inner);
+        }
+        !inbox.is_empty()
+    }
+
+    /// There is something to watch: wakes the keeper.
+    pub fn watch(self: &Arc<Self>) {
+        self.keeper.call_once(|| {
+            let team = Arc::clone(self);
+            // Without a keeper tasks stay pinned while they sleep, and moves are slower: bad, but no failure.
+            if let Err(e) = std::thread::Builder::new().spawn(move || team.keep()) {
+                crate::note!(1, "no thread for the keeper: {e}");
+            }
+        });
+        let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*watching {
+            *watching = true;
+            self.watch.notify_one();
+        }
+    }
+
+    fn keep(self: Arc<Self>) {
+        loop {
+            let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
+            while !*watching {
+                watching = self.watch.wait(watching).unwrap_or_else(PoisonError::into_inner);
+            }
+            drop(watching);
+            std::thread::sleep(TICK);
+            if !self.look() {
+                *self.watching.lock().unwrap_or_else(PoisonError::into_inner) = false;
+                // Somebody may have asked in between; a second look makes sure.
+                if self.look() {
+                    *self.watching.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                }
+            }
+        }
+    }
+
+    /// One look at everybody; false when there was nothing to see.
+    fn look(self: &Arc<Self>) -> bool {
+        let members = self.members().clone();
+        let threads: Vec<i32> = members.iter().map(|m| m.thread.load(Ordering::Relaxed)).collect();
+        let mut active = false;
+        for member in &members {
+            if member.focused.load(Ordering::Relaxed) || !member.inbox().is_empty() {
+                member.nudge();
+                active = true;
+            }
+        }
+        let look = self.placement.look(&threads);
+        if look.wants.is_some_and(|index| index >= members.len()) {
+            self.grow();
+        }
+        active || look.pinned > 0
+    }
+
+    /// One more member. Where no thread can be had, those there are go on.
+    fn grow(self: &Arc<Self>) {
+        let mut members = self.members();
+        if members.len() >= MOST {
+            return;
+        }
+        let recruit = self.recruit.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = recruit.session.another();
+        let new = Arc::new(member(members.len(), Arc::clone(&session.stats)));
+        let (team, me, start) = (Arc::clone(self), Arc::clone(&new), recruit.start);
+        match std::thread::Builder::new().spawn(move || start(team, me, session)) {
+            Ok(_) => members.push(new),
+            Err(e) => crate::note!(1, "no more threads for tracing: {e}"),
+        }
+    }
+}
+
+fn member(index: usize, stats: Arc<Stats>) -> Member {
+    Member {
+        index,
+        thread: AtomicI32::new(0),
+        inbox: Mutex::default(),
+        arrived: Condvar::new(),
+        focused: AtomicBool::new(false),
+        stats,
+    }
+}
+
+/// Nudges interrupt waits and do nothing else.
+fn quiet_nudges() {
+    extern "C" fn nothing(_: i32) {}
+    // SAFETY: the handler is empty. No SA_RESTART: waits must return.
+    unsafe {
+        let mut new: libc::sigaction = std::mem::zeroed();
+        new.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+        libc::sigaction(NUDGE, &raw const new, std::ptr::null_mut());
+    }
+}
