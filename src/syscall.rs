@@ -80,7 +80,7 @@ impl<'a> Call<'a> {
         task: &'a mut Task,
         regs: &'a mut Regs,
     ) -> Self {
-        let slot = Slot::new(task.tid, task.slot, task.mm.lock().private);
+        let slot = Slot::new(task.tid, task.slot, task.private);
         let args = regs.args();
         Self { session, tasks, task, regs, args, slot, number: None, compares: false }
     }

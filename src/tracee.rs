@@ -61,8 +61,6 @@ pub struct Mm {
     pub exe: Option<GuestPath>,
     /// Device and inode of a program that the kernel does not know is running, because its interpreter was executed.
     pub text: Option<(u64, u64)>,
-    /// The slots are the tracee's own memory instead of shared with the tracer.
-    pub private: bool,
 }
 
 /// What a stopped task is in the middle of.
@@ -100,6 +98,11 @@ pub struct Task {
     pub mm: Shared<Mm>,
     /// Index of its slot.
     pub slot: u32,
+    /// The slots are the tracee's own memory instead of shared with the tracer: for all tasks of an [`Mm`], since it
+    /// is settled before a program's first instruction.
+    pub private: bool,
+    /// Number and arguments of the call that was last sent through the trampoline.
+    pub in_flight: Option<(u32, [u64; 6])>,
     /// What it is in the middle of.
     pub state: State,
     /// The execve(2) it has begun.
@@ -123,6 +126,8 @@ impl Task {
             fs,
             mm,
             slot: 0,
+            private: false,
+            in_flight: None,
             state: State::Running,
             plan: None,
             listing_host: None,

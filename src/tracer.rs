@@ -246,32 +246,37 @@ impl Tracer {
         self.team.ended();
     }
 
+    /// A stop at a call. Everything a common call needs is borrowed once: this is the hot path.
     fn seccomp_stop(&mut self, tid: i32) -> Result<(), Errno> {
-        let Some(task) = self.tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
-        let mut regs = ptrace::regs(tid)?;
+        let Self { session, team, me, tasks, .. } = self;
+        let Some(task) = tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
+        let original = ptrace::call_regs(tid)?;
         if let State::Loading(_) = task.state {
-            return self.loader_stop(tid, &regs);
+            return self.loader_stop(tid, &original);
         }
-        if regs.at_trampoline_return() {
-            regs.through(Slot::new(tid, task.slot, false).address());
-            ptrace::set_regs(tid, &regs)?;
+        let number = original.number();
+        if original.at_trampoline_return() && task.in_flight == Some((number, original.args())) {
+            let mut regs = original;
+            regs.through(Slot::new(tid, task.slot, task.private).address());
+            ptrace::set_call_regs(tid, &regs)?;
             return ptrace::resume(tid, Resume::Run, 0);
         }
-        let number = regs.number();
         let Some(row) = table::row(number) else {
             return ptrace::resume(tid, Resume::Run, 0);
         };
-        if let Some(counter) = self.session.stats.calls.get(number as usize) {
+        if let Some(counter) = session.stats.calls.get(number as usize) {
             counter.add(1);
         }
-        if let Some(to) = self.settle(tid)
-            && self.hand_on(tid, &regs, to)?
+        if team.placement.useful()
+            && let Some(to) = settle(task, team, me)
+            && self.hand_on(tid, &original, to)?
         {
             return Ok(());
         }
-        let Some(task) = self.tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
-        let original = regs;
-        let mut call = Call::new(&mut self.session, &self.team.directory, task, &mut regs);
+        let Self { session, team, tasks, .. } = self;
+        let Some(task) = tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
+        let mut regs = original;
+        let mut call = Call::new(session, &team.directory, task, &mut regs);
         let action = call.enter(row);
         let (args, changed, slot) = (call.args, call.number, call.slot);
         let exit = match action {
@@ -282,49 +287,24 @@ impl Tracer {
             }
             Ok(Action::Run) if self.engine == Engine::OneStop && changed.is_none() => {
                 slot.set_head(&SlotHead { args: original.args(), ret: original.ip(), pad: 0 })?;
-                let mut regs = original;
+                regs = original;
                 regs.set_args(args);
                 regs.through(slot.address());
-                ptrace::set_regs(tid, &regs)?;
+                task.in_flight = Some((number, args));
+                ptrace::set_call_regs(tid, &regs)?;
                 return ptrace::resume(tid, Resume::Run, 0);
             }
             Ok(Action::Run) => Exit::Restore,
             Ok(Action::RunThen(exit)) => exit,
         };
-        let mut regs = original;
+        regs = original;
         regs.set_args(args);
         if let Some(changed) = changed {
             regs.set_number(changed as u32);
         }
-        ptrace::set_regs(tid, &regs)?;
+        ptrace::set_call_regs(tid, &regs)?;
         task.state = State::InCall(Box::new(InCall { args: original.args(), number, exit }));
         ptrace::resume(tid, Resume::ToExit, 0)
-    }
-
-    /// Where the task should run from now on: on this thread's CPU if it is hot. The answer is the member of the
-    /// team that is to take it over.
-    fn settle(&mut self, tid: i32) -> Option<usize> {
-        let placement = &self.team.placement;
-        let task = self.tasks.get_mut(&tid).filter(|_| placement.useful())?;
-        if let Some(pin) = &task.pin {
-            if pin.beat() {
-                return pin.takes_over().filter(|&to| to != self.me.index);
-            }
-            (task.pin, task.heat) = (None, 0);
-        }
-        let now = Instant::now();
-        let gap = task.called.map_or(GAP, |before| now.duration_since(before));
-        task.called = Some(now);
-        task.heat = if gap < GAP { task.heat + 1 } else { 0 };
-        if task.heat >= HOT {
-            task.heat = 0;
-            task.pin = placement.pin(tid, self.me.index);
-            if task.pin.is_some() {
-                self.session.stats.pinned.add(1);
-                self.team.watch();
-            }
-        }
-        None
     }
 
     fn exit_stop(&mut self, tid: i32) -> Result<(), Errno> {
@@ -332,16 +312,40 @@ impl Tracer {
         let State::InCall(work) = std::mem::replace(&mut task.state, State::Running) else {
             return ptrace::resume(tid, Resume::Run, 0);
         };
-        let mut regs = ptrace::regs(tid)?;
+        let mut regs = ptrace::call_regs(tid)?;
         let again = Call::new(&mut self.session, &self.team.directory, task, &mut regs).leave(work.exit);
         regs.set_args(work.args);
         regs.set_number(work.number);
         if again.is_some() {
             regs.again(work.number);
         }
-        ptrace::set_regs(tid, &regs)?;
+        ptrace::set_call_regs(tid, &regs)?;
         ptrace::resume(tid, Resume::Run, 0)
     }
+}
+
+/// Where a task that makes a call should run from now on: on the CPU of the member that traces it, `me`, if it is
+/// hot. The answer is another member that is to take it over.
+fn settle(task: &mut Task, team: &Arc<Team>, me: &Member) -> Option<usize> {
+    if let Some(pin) = &task.pin {
+        if pin.beat() {
+            return pin.takes_over().filter(|&to| to != me.index);
+        }
+        (task.pin, task.heat) = (None, 0);
+    }
+    let now = Instant::now();
+    let gap = task.called.map_or(GAP, |before| now.duration_since(before));
+    task.called = Some(now);
+    task.heat = if gap < GAP { task.heat + 1 } else { 0 };
+    if task.heat >= HOT {
+        task.heat = 0;
+        task.pin = team.placement.pin(task.tid, me.index);
+        if task.pin.is_some() {
+            me.stats.pinned.add(1);
+            team.watch();
+        }
+    }
+    None
 }
 
 /// What the thread of a later member runs.
@@ -371,17 +375,16 @@ fn onward(task: &Task) -> Resume {
 /// The call is not run and returns `value`.
 fn finish(tid: i32, mut regs: prun_arch::Regs, value: i64) -> Result<(), Errno> {
     regs.skip(value);
-    ptrace::set_regs(tid, &regs)?;
+    ptrace::set_call_regs(tid, &regs)?;
     ptrace::resume(tid, Resume::Run, 0)
 }
 
 /// A signal is about to be delivered: the registers it finds are the guest's own.
 fn signal_stop(task: &Task, signal: i32) -> Result<(), Errno> {
-    let mut regs = ptrace::regs(task.tid)?;
+    let mut regs = ptrace::call_regs(task.tid)?;
     if regs.in_trampoline() {
-        let private = task.mm.lock().private;
-        regs.fix_up(&Slot::new(task.tid, task.slot, private).head()?);
-        ptrace::set_regs(task.tid, &regs)?;
+        regs.fix_up(&Slot::new(task.tid, task.slot, task.private).head()?);
+        ptrace::set_call_regs(task.tid, &regs)?;
     }
     ptrace::resume(task.tid, onward(task), signal)
 }

@@ -132,6 +132,9 @@ impl Regs {
     }
 }
 
+/// Bytes at the start of [`Regs`] that hold every register a system call has to do with, the instruction pointer last.
+pub const CALL_REGS: usize = offset_of!(libc::user_regs_struct, rip) + 8;
+
 /// Bytes of the instruction that enters the kernel.
 pub const CALL_LEN: u64 = 2;
 

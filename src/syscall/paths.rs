@@ -109,20 +109,22 @@ impl Call<'_> {
         if !absolute && restrict == Restrict::default() && self.is_local(dir, len, follow, exact) {
             return Ok(Named::Untouched);
         }
+        let start;
         let base = if absolute && restrict == Restrict::default() {
-            GuestPath::new(b"/")
+            b"/"
         } else {
             match self.base(dir) {
-                Base::At(guest) => guest,
+                Base::At(guest) => start = guest,
                 // `EBADF` is the kernel's to say, in its own order.
                 Base::Closed => return Ok(Named::Untouched),
                 Base::Unknown => return self.outside(len),
             }
+            start.as_bytes()
         };
         let session = &mut *self.session;
         let path = &session.text[..len];
         let mut host = HostTree::new(&session.stats.host_calls, Some(&session.view), self.tasks, self.task);
-        let request = Request { base: base.as_bytes(), path, follow, restrict };
+        let request = Request { base, path, follow, restrict };
         session.resolver.resolve(&session.view.table, &mut host, &request).map(Named::Found)
     }
 

@@ -36,14 +36,14 @@ impl Tracer {
     /// Hands the task, stopped at a call, to member `to`; true when it is gone.
     pub(super) fn hand_on(&mut self, tid: i32, regs: &Regs, to: usize) -> Result<bool, Errno> {
         let Some(task) = self.tasks.get(&tid) else { return Ok(false) };
-        if tid == self.command || task.mm.lock().private || !self.attachable(tid, regs) {
+        if tid == self.command || task.private || !self.attachable(tid, regs) {
             return Ok(false);
         }
         let mask = ptrace::signal_mask(tid)?;
         ptrace::set_signal_mask(tid, u64::MAX)?;
         let mut parked = *regs;
         parked.park(self.session.tracer);
-        ptrace::set_regs(tid, &parked)?;
+        ptrace::set_call_regs(tid, &parked)?;
         let Some(mut task) = self.tasks.remove(&tid) else { return Ok(false) };
         if let Some(pin) = task.pin.take() {
             self.team.placement.free(&pin);
@@ -67,7 +67,7 @@ impl Tracer {
     /// Whether attaching anew would be allowed.
     fn attachable(&self, tid: i32, regs: &Regs) -> bool {
         let mut byte = [0; 1];
-        crate::tracee::memory::readable(tid, regs.sp(), &mut byte)
+        crate::tracee::memory::readable(tid, regs.ip() - 1, &mut byte)
     }
 
     /// Takes a task over.
@@ -113,7 +113,7 @@ impl Tracer {
                 Some(Status::Stop(signal)) => {
                     let mut regs = parked.regs;
                     regs.unpark(parked.regs.number());
-                    ptrace::set_regs(tid, &regs)?;
+                    ptrace::set_call_regs(tid, &regs)?;
                     ptrace::set_signal_mask(tid, parked.mask)?;
                     let stopped = super::job_control(Status::Stop(signal));
                     return Ok(Some(if stopped { Resume::Listen } else { Resume::Run }));

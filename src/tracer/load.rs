@@ -66,7 +66,6 @@ impl Tracer {
         task.mm = Shared::new(Mm {
             exe: plan.as_deref().map(|p: &Plan| -> GuestPath { p.exe.clone() }),
             text: carried.map(|c| c.id),
-            private: false,
         });
         self.team.directory.enter(tid, task.slot, &task.mm);
         task.listing_host = None;
@@ -88,7 +87,7 @@ impl Tracer {
         };
         let Loading { regs: mut first, saved, plan } = *loading;
         memory::poke(tid, first.ip() & !(layout::PAGE - 1), &saved)?;
-        let private = task.mm.lock().private;
+        let private = task.private;
         if status != 0 {
             let error = Errno::new((status as i64).unsigned_abs() as i32);
             // The first steps map the region; without /proc, or as another user, it is out of reach.
@@ -141,7 +140,8 @@ fn load(
     let mut start = regs;
     start.start(page, address, address - 64);
     ptrace::set_regs(tid, &start)?;
-    task.mm.lock().private = private;
+    task.private = private;
+    task.in_flight = None;
     task.state = State::Loading(Box::new(Loading { regs, saved, plan }));
     ptrace::resume(tid, Resume::Run, 0)
 }

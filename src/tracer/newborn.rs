@@ -46,7 +46,8 @@ impl Tracer {
             self.team.watch();
         }
         let heat = parent.heat;
-        self.born(child, tgid, fs, mm)?;
+        let private = parent.private;
+        self.born(Task { tid: child, tgid, private, ..Task::new(fs, mm) })?;
         if let Some(new) = self.tasks.get_mut(&child) {
             (new.pin, new.heat) = (pin, heat);
         }
@@ -56,7 +57,8 @@ impl Tracer {
         ptrace::resume(tid, onward, 0)
     }
 
-    fn born(&mut self, tid: i32, tgid: i32, fs: Shared<Fs>, mm: Shared<Mm>) -> Result<(), Errno> {
+    fn born(&mut self, task: Task) -> Result<(), Errno> {
+        let tid = task.tid;
         let Some(slot) = self.new_slot() else {
             crate::note!(
                 0,
@@ -66,7 +68,7 @@ impl Tracer {
             ptrace::kill(tid);
             return Ok(());
         };
-        self.begin(Task { tid, tgid, slot, ..Task::new(fs, mm) });
+        self.begin(Task { slot, ..task });
         Ok(())
     }
 
@@ -103,7 +105,7 @@ impl Tracer {
         let maps = std::fs::read_to_string(format!("/proc/{tid}/maps")).unwrap_or_default();
         let window = format!("{:x}-", prun_arch::WINDOW);
         let private = maps.lines().any(|l| l.starts_with(&window) && !l.contains("memfd:"));
-        self.born(tid, tgid, fs, Shared::new(Mm { private, ..Mm::default() }))?;
+        self.born(Task { tid, tgid, private, ..Task::new(fs, Shared::new(Mm::default())) })?;
         go(tid)
     }
 }
