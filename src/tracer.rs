@@ -338,14 +338,19 @@ fn settle(task: &mut Task, team: &Arc<Team>, me: &Member) -> Option<usize> {
     task.called = Some(now);
     task.heat = if gap < GAP { task.heat + 1 } else { 0 };
     if task.heat >= HOT {
-        task.heat = 0;
-        task.pin = team.placement.pin(task.tid, me.index);
-        if task.pin.is_some() {
-            me.stats.pinned.add(1);
-            team.watch();
-        }
+        pin(task, team, me);
     }
     None
+}
+
+/// Puts a stopped task on the CPU of its tracer, if that may be.
+fn pin(task: &mut Task, team: &Arc<Team>, me: &Member) {
+    task.heat = 0;
+    task.pin = team.placement.pin(task.tid, me.index);
+    if task.pin.is_some() {
+        me.stats.pinned.add(1);
+        team.watch();
+    }
 }
 
 /// What the thread of a later member runs.

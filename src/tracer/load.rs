@@ -69,6 +69,10 @@ impl Tracer {
         });
         self.team.directory.enter(tid, task.slot, &task.mm);
         task.listing_host = None;
+        // A program begins with a burst of path calls: its interpreter, its libraries, its settings.
+        if self.team.placement.useful() && task.pin.is_none() {
+            super::pin(&mut task, &self.team, &self.me);
+        }
         let regs = ptrace::regs(tid);
         let done = regs.and_then(|regs| load(&self.session, &mut task, regs, plan, false));
         self.tasks.insert(tid, task);

@@ -4,8 +4,9 @@
 //! The scheduler, asked to wake a task whose CPU is busy with the one that wakes it, prefers an idle CPU
 //! (`select_idle_sibling()`), so tracer and tracee chase each other over the machine. A tracee that makes many path
 //! calls in a row ("hot") is therefore *pinned*: its affinity is narrowed to the CPU of its tracer thread, which is
-//! narrowed to the same one. The keeper thread ([`super::team`]) looks at every pinned task once a millisecond and
-//! gives those their affinity back that have not called since: a task that computes or sleeps is free again.
+//! narrowed to the same one; so is a program that has just been started, which begins with such a burst. The keeper
+//! thread ([`super::team`]) looks at every pinned task once a millisecond and gives those their affinity back that
+//! have not called since: a task that computes or sleeps is free again.
 //!
 //! The guest never sees it: sched_getaffinity(2) and sched_setaffinity(2) stop, and first the task they are about
 //! gets its own affinity back; opening `/proc/PID/status`, which names it too, frees everybody and keeps everybody
