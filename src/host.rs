@@ -3,7 +3,7 @@
 
 use crate::emulate::proc::{self, ProcLink};
 use crate::path::{Buf, PATH_MAX};
-use crate::resolve::{Host, Last, Link, Plain};
+use crate::resolve::{Host, Identity, Last, Link, Plain};
 use crate::session::Counter;
 use crate::sys;
 use crate::tracee::{Directory, Task};
@@ -93,5 +93,15 @@ impl Host for HostTree<'_> {
             Some(link) => self.proc_link(path, link, out),
             None => raw(path, out),
         }
+    }
+    fn directory(&mut self, path: &[u8]) -> Option<Identity> {
+        self.who?;
+        self.calls.add(1);
+        let st = sys::stat(path, Last::Kept).ok()?;
+        (st.mode & libc::S_IFMT == libc::S_IFDIR).then_some([st.id.0, st.id.1])
+    }
+
+    fn epoch(&self) -> u32 {
+        self.who.map_or(0, |(tasks, _)| tasks.links_made())
     }
 }

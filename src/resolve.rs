@@ -8,20 +8,24 @@
 //!    walk fails before it meets one, the kernel will find with the host path just what the guest would have found,
 //!    the error included. `..` is kept in the host path, so that the kernel checks what it climbs out of.
 //! 2. **Walk**: component by component with one readlink(2) each, where a link was met, where `..` leaves a
-//!    binding, or where the host has no openat2(2) (before Linux 5.6). It stops at the first component that the
-//!    host refuses: the host path up to there makes the kernel give that same error, after it has checked the
-//!    call's other arguments in its own order.
+//!    binding, or where the host has no openat2(2) (before Linux 5.6). Directories that are known to hold no link
+//!    ([`cache`]) are skipped at once, and once a link is spliced in, the first way is tried again for what follows.
+//!    The walk stops at the first component that the host refuses: the host path up to there makes the kernel give
+//!    that same error, after it has checked the call's other arguments in its own order.
 //!
 //! This module uses `core` only, allocates nothing and knows neither processes nor ptrace; what it needs of the
 //! outside is the [`Host`] trait. One [`Resolver`] is reused for all calls: its buffers are large.
 
+pub mod cache;
 mod host;
 mod walk;
 
+pub use cache::Identity;
 pub use host::{Host, Last, Link, Plain};
 
 use crate::path::{Buf, Full, NAME_MAX, PATH_MAX};
 use crate::view::{Kind, NodeId, Table};
+use cache::Cache;
 use syscalls::Errno;
 
 /// Symbolic links followed in one walk before `ELOOP`: `MAXSYMLINKS` of `include/linux/namei.h`.
@@ -112,6 +116,7 @@ pub struct Resolver {
     link: [u8; PATH_MAX],
     place: Place,
     links: u32,
+    cache: Cache,
 }
 
 impl Default for Resolver {
@@ -124,7 +129,7 @@ impl Default for Resolver {
 struct NeedsWalk;
 
 impl Resolver {
-    /// Buffers for resolving; about 50 KiB, so make one and keep it.
+    /// Buffers for resolving; about 70 KiB, so make one and keep it.
     pub const fn new() -> Self {
         Self {
             guest: Buf::new(),
@@ -133,6 +138,7 @@ impl Resolver {
             link: [0; PATH_MAX],
             place: START,
             links: 0,
+            cache: Cache::new(),
         }
     }
 
@@ -292,4 +298,85 @@ impl From<Full> for NeedsWalk {
 /// Whether a component is one that no file system takes: the kernel answers `ENAMETOOLONG` for it.
 fn too_long(name: &[u8]) -> bool {
     name.len() > NAME_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::Access;
+
+    /// A host of which `/lib` is a link to `usr/lib` and everything else a directory; with openat2(2) or without.
+    struct Counting {
+        openat2: bool,
+        id: u64,
+        epoch: u32,
+        calls: u32,
+    }
+
+    impl Host for Counting {
+        fn plain(&mut self, path: &[u8], _: Last) -> Plain {
+            self.calls += 1;
+            match (self.openat2, path.starts_with(b"/lib/")) {
+                (false, _) => Plain::Unknown,
+                (true, true) => Plain::Link,
+                (true, false) => Plain::Yes,
+            }
+        }
+
+        fn link(&mut self, path: &[u8], out: &mut [u8]) -> Link {
+            self.calls += 1;
+            if path != b"/lib\0" {
+                return Link::None;
+            }
+            out[..7].copy_from_slice(b"usr/lib");
+            Link::Text(7)
+        }
+
+        fn directory(&mut self, _: &[u8]) -> Option<Identity> {
+            self.calls += 1;
+            Some([1, self.id])
+        }
+
+        fn epoch(&self) -> u32 {
+            self.epoch
+        }
+    }
+
+    fn calls(resolver: &mut Resolver, host: &mut Counting, path: &[u8]) -> u32 {
+        let table = Table::new(b"/", Access::ReadWrite);
+        let request = Request { base: b"/", path, follow: Follow::Yes, restrict: Restrict::default() };
+        host.calls = 0;
+        resolver.resolve(&table, host, &request).expect("it is there");
+        host.calls
+    }
+
+    #[test]
+    fn a_link_costs_no_look_at_each_component() {
+        let mut host = Counting { openat2: true, id: 1, epoch: 0, calls: 0 };
+        let mut resolver = Resolver::new();
+        // openat2, readlink of /lib, openat2 of what it leads to.
+        assert_eq!(calls(&mut resolver, &mut host, b"/lib/a/b/c/d"), 3);
+        assert_eq!(resolver.host(), b"/usr/lib/a/b/c/d\0");
+        assert_eq!(calls(&mut resolver, &mut host, b"/usr/lib/a/b/c/d"), 1);
+    }
+
+    #[test]
+    fn without_openat2_a_known_directory_is_looked_at_once() {
+        let mut host = Counting { openat2: false, id: 1, epoch: 0, calls: 0 };
+        let mut resolver = Resolver::new();
+        let path = b"/srv/a/b/c/d/e";
+        // The question that nobody can answer, six components, and the identity of what is remembered.
+        assert_eq!(calls(&mut resolver, &mut host, path), 8);
+        assert_eq!(
+            calls(&mut resolver, &mut host, path),
+            3,
+            "the question, the directory, the last component"
+        );
+        assert_eq!(resolver.host(), b"/srv/a/b/c/d/e\0");
+        host.id = 2;
+        assert_eq!(calls(&mut resolver, &mut host, path), 9, "another directory is there now");
+        host.epoch = 1;
+        assert_eq!(calls(&mut resolver, &mut host, path), 8, "the guest has made a link");
+        assert_eq!(calls(&mut resolver, &mut host, path), 3);
+    }
 }

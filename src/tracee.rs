@@ -11,6 +11,7 @@ use crate::tracer::placement::Pin;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -166,7 +167,10 @@ pub type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 
 /// What every tracer thread may ask about any task of the session, and the slots they have.
 #[derive(Debug, Default)]
-pub struct Directory(Mutex<Entries>);
+pub struct Directory {
+    entries: Mutex<Entries>,
+    links: AtomicU32,
+}
 
 #[derive(Debug, Default)]
 struct Entries {
@@ -178,7 +182,17 @@ struct Entries {
 
 impl Directory {
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A task may be about to put a link where none was: what is known of directories holds no longer.
+    pub fn link_made(&self) {
+        self.links.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that has happened.
+    pub fn links_made(&self) -> u32 {
+        self.links.load(Ordering::Relaxed)
     }
 
     /// Enters a task, or replaces its memory after execve(2).

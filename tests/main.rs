@@ -6,3 +6,4 @@ mod exec;
 mod harness;
 mod life;
 mod listing;
+mod scale;

@@ -1,5 +1,6 @@
 //! What path resolution needs of the outside world.
 
+use super::cache::Identity;
 use syscalls::Errno;
 
 /// Whether the last component of a path that is asked about would be followed.
@@ -45,4 +46,16 @@ pub trait Host {
 
     /// What is at `path`; the text of a link goes to `out`.
     fn link(&mut self, path: &[u8], out: &mut [u8]) -> Link;
+
+    /// The directory that `path` itself names, links on the way followed; `None` where it names something else, and
+    /// where nothing is to be remembered about directories.
+    fn directory(&mut self, path: &[u8]) -> Option<Identity> {
+        let _ = path;
+        None
+    }
+
+    /// Changes whenever the guest may have put a link where none was.
+    fn epoch(&self) -> u32 {
+        0
+    }
 }

@@ -1,7 +1,8 @@
 //! The walk, component by component: `link_path_walk()` of the kernel's `fs/namei.c`, in the guest's namespace.
 
+use super::cache::Key;
 use super::{Follow, Found, Host, Link, MAX_LINKS, Place, Request, Resolver, Restrict, too_long};
-use crate::path::{Full, PATH_MAX, next_component};
+use crate::path::{Full, PATH_MAX, components, next_component};
 use crate::view::{Kind, NodeId, Table};
 use syscalls::Errno;
 
@@ -33,20 +34,29 @@ impl Resolver {
         host: &mut H,
         request: &Request,
     ) -> Result<Found, Errno> {
-        self.run(table, host, request).map_err(|Fault(e)| e)?;
-        let found = self.found(table, false);
+        let straight = self.run(table, host, request).map_err(|Fault(e)| e)?;
+        let found = straight.unwrap_or_else(|| self.found(table, false));
         // An entry called `.` or `..` is refused for its name, whatever it is.
         let last = request.path.rsplit(|&b| b == b'/').find(|name| !name.is_empty());
         let dots = request.follow == Follow::Entry && matches!(last, Some(b"." | b".."));
         Ok(Found { node: found.node.filter(|_| !dots), ..found })
     }
 
-    fn run<H: Host>(&mut self, table: &Table, host: &mut H, request: &Request) -> Result<(), Fault> {
+    /// The walk; what it found is where the resolver stands, unless the rest of the way needed no walk.
+    fn run<H: Host>(
+        &mut self,
+        table: &Table,
+        host: &mut H,
+        request: &Request,
+    ) -> Result<Option<Found>, Fault> {
         self.links = 0;
         self.rest.set(request.path)?;
         let restrict = request.restrict;
         self.start(table, request, request.path[0] == b'/')?;
         let mut at = 0;
+        // Components ahead that are known to be directories; whether the cache has been asked about what is ahead;
+        // components that the host was asked about since the last link.
+        let (mut known, mut asked, mut looks) = (0u32, false, 0u32);
         while let Some((name, tail)) = next_component(&self.rest.as_bytes()[at..]) {
             let (len, left) = (name.len(), tail.len());
             let end = self.rest.len() - left;
@@ -68,6 +78,7 @@ impl Resolver {
                     if let Step::Done = self.up(table, host, request)? {
                         break;
                     }
+                    (asked, looks) = (false, 0);
                     continue;
                 }
                 _ => {}
@@ -86,6 +97,13 @@ impl Resolver {
                 break;
             }
             copy[..len].copy_from_slice(name);
+            if !asked
+                && !last
+                && (self.place.below > 0 || table.child(self.place.node, &copy[..len]).is_none())
+            {
+                asked = true;
+                known = self.known_ahead(host, end - len);
+            }
             self.enter(table, &copy[..len])?;
             if restrict.has(Restrict::NO_XDEV) && self.place.bind != mark.bind {
                 return Err(Errno::EXDEV.into());
@@ -94,14 +112,25 @@ impl Resolver {
                 return Err(Errno::ENOENT.into());
             }
             let slash = last && left > 0;
+            if known > 0 {
+                known -= 1;
+                continue;
+            }
             if !self.looked_at(table) || (last && !follows(request.follow, slash)) {
+                if last && looks > 1 {
+                    self.remember(host, path);
+                }
                 if slash {
                     self.suffix(b"/")?;
                 }
                 continue;
             }
+            looks += 1;
             match host.link(self.host.with_nul(), &mut self.link) {
                 Link::None => {
+                    if last && looks > 2 {
+                        self.remember(host, path);
+                    }
                     if slash {
                         self.suffix(b"/")?;
                     }
@@ -129,6 +158,12 @@ impl Resolver {
                     if absolute {
                         self.jump(table, request)?;
                     }
+                    (known, asked, looks) = (0, false, 0);
+                    if restrict == Restrict::default()
+                        && let Some(found) = self.straight(table, host, request)?
+                    {
+                        return Ok(Some(found));
+                    }
                 }
                 Link::Magic(n) => {
                     self.count(restrict)?;
@@ -146,10 +181,87 @@ impl Resolver {
                     let mut target = [0; PATH_MAX];
                     target[..n].copy_from_slice(&self.link[..n]);
                     self.go(table, &target[..n])?;
+                    (known, asked, looks) = (0, false, 0);
                 }
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// How many components of the rest, from `at` on, the cache knows to be directories without a link on the way; the
+    /// host is asked once whether that still holds. The walk stands below all nodes of the table.
+    fn known_ahead<H: Host>(&mut self, host: &mut H, at: usize) -> u32 {
+        let epoch = host.epoch();
+        let len = self.host.len();
+        let mut key = Key::of(self.host.as_bytes());
+        let (mut ahead, mut best) = (0, None);
+        let mut tail = &self.rest.as_bytes()[at..];
+        while let Some((name, rest)) = next_component(tail) {
+            // The last component is not asked for here: it may be anything.
+            if name == b".." || name == b"." || too_long(name) || next_component(rest).is_none() {
+                break;
+            }
+            key = if len == 1 && ahead == 0 { key.below_root(name) } else { key.join(name) };
+            ahead += 1;
+            if let Some(id) = self.cache.get(key, epoch) {
+                best = Some((ahead, key, id));
+            }
+            tail = rest;
+        }
+        let Some((count, key, id)) = best else { return 0 };
+        let mut tail = &self.rest.as_bytes()[at..];
+        for _ in 0..count {
+            let Some((name, rest)) = next_component(tail) else { break };
+            if self.host.push_component(name).is_err() {
+                break;
+            }
+            tail = rest;
+        }
+        let holds = host.directory(self.host.with_nul()) == Some(id);
+        self.host.truncate(len);
+        if !holds {
+            self.cache.remove(key);
+            return 0;
+        }
+        count
+    }
+
+    /// Notes the directory that the first `len` bytes of the host path name: no component of it was a link.
+    fn remember<H: Host>(&mut self, host: &mut H, len: usize) {
+        let mut path = [0; PATH_MAX];
+        if len < PATH_MAX {
+            path[..len].copy_from_slice(&self.host.as_bytes()[..len]);
+            if let Some(id) = host.directory(&path[..=len]) {
+                self.cache.put(Key::of(&path[..len]), host.epoch(), id);
+            }
+        }
+    }
+
+    /// Tries to go the rest of the way without looking at each component; where that fails, the walk stands where it
+    /// stood.
+    fn straight<H: Host>(
+        &mut self,
+        table: &Table,
+        host: &mut H,
+        request: &Request,
+    ) -> Result<Option<Found>, Fault> {
+        const SHORT: usize = 512;
+        let (from, left) = (self.guest.len(), self.rest.len());
+        if from > SHORT || left > SHORT || components(self.rest.as_bytes()).nth(1).is_none() {
+            return Ok(None);
+        }
+        let (mut base, mut path) = ([0; SHORT], [0; SHORT]);
+        base[..from].copy_from_slice(self.guest.as_bytes());
+        path[..left].copy_from_slice(self.rest.as_bytes());
+        let request = Request { base: &base[..from], path: &path[..left], ..*request };
+        match self.lexical(table, host, &request) {
+            // What the guest passed is another string.
+            Ok(found) => Ok(Some(Found { same: false, ..found })),
+            Err(_) => {
+                self.go(table, &base[..from])?;
+                Ok(None)
+            }
+        }
     }
 
     /// The directory a walk begins in.

@@ -14,6 +14,7 @@ impl Call<'_> {
     /// Neither name may be a mount point. Across bindings the host decides, and says `EXDEV` where it cannot.
     pub(super) fn rename(&mut self, row: &Row) -> Result<Action, Errno> {
         let [old, new] = self.two(row)?;
+        self.tasks.link_made();
         for named in [&old, &new] {
             if let Named::Found(found) = named
                 && found.node.is_some()
@@ -27,6 +28,7 @@ impl Call<'_> {
     /// A link across two mounts is `EXDEV`, also where both happen to lie on one file system of the host.
     pub(super) fn hard_link(&mut self, row: &Row) -> Result<Action, Errno> {
         let [old, new] = self.two(row)?;
+        self.tasks.link_made();
         if let (Named::Found(old), Named::Found(new)) = (&old, &new)
             && old.bind != new.bind
             && !self.is_open_file(row)

@@ -31,6 +31,12 @@ pub(super) fn is_cwd(fd: u64) -> bool {
 impl Call<'_> {
     /// Translates every path argument of a row.
     pub(super) fn translate(&mut self, row: &Row, touch: Touch) -> Result<(), Errno> {
+        let touch = if touch == Touch::Links {
+            self.tasks.link_made();
+            Touch::Makes
+        } else {
+            touch
+        };
         let mut dir = None;
         for (i, arg) in row.args.iter().enumerate() {
             if *arg == Arg::At {
@@ -319,7 +325,7 @@ impl Call<'_> {
         }
         let writes = match touch {
             Touch::Reads => false,
-            Touch::Changes | Touch::Makes | Touch::Removes => true,
+            Touch::Changes | Touch::Makes | Touch::Links | Touch::Removes => true,
             Touch::Asks(mode) => self.args[mode as usize] as i32 & libc::W_OK != 0,
         };
         if !writes || table.node(found.bind).access() == Access::ReadWrite {

@@ -37,6 +37,8 @@ pub enum Touch {
     Changes,
     /// Makes an entry.
     Makes,
+    /// Makes a symbolic link.
+    Links,
     /// Removes or renames the entry: a mount point is busy.
     Removes,
     /// Asks for permission; argument N is the mode of access(2).
@@ -134,7 +136,7 @@ const fn w(call: S, args: &'static [Arg], work: Work, when: When) -> Row {
 }
 
 use Arg::{At, Entry, If, Link, Pass, Path, Unless};
-use Touch::{Asks, Changes, Makes, Reads, Removes};
+use Touch::{Asks, Changes, Links, Makes, Reads, Removes};
 use Work::{AddrIn, AddrOut, Exec, FdChange, Open, Paths, Readlink, Refuse};
 
 const NOFOLLOW: u32 = libc::AT_SYMLINK_NOFOLLOW as u32;
@@ -206,8 +208,8 @@ pub static ROWS: &[Row] = &[
     r(S::mkdirat, &[At, Entry], Paths(Makes)),
     r(S::mknod, &[Entry], Paths(Makes)),
     r(S::mknodat, &[At, Entry], Paths(Makes)),
-    r(S::symlink, &[Pass, Entry], Paths(Makes)),
-    r(S::symlinkat, &[Pass, At, Entry], Paths(Makes)),
+    r(S::symlink, &[Pass, Entry], Paths(Links)),
+    r(S::symlinkat, &[Pass, At, Entry], Paths(Links)),
     r(S::link, &[Link, Entry], Work::HardLink),
     r(S::linkat, &[At, If(4, FOLLOW), At, Entry], Work::HardLink),
     r(S::unlink, &[Entry], Paths(Removes)),

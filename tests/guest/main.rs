@@ -12,6 +12,7 @@
 mod jobs;
 mod listing;
 mod paths;
+mod race;
 mod raw;
 mod torture;
 
@@ -22,6 +23,16 @@ fn main() {
         Some("paths") => paths::run(rest[0]),
         Some("listing") => listing::run(rest[0], rest[1].parse().expect("a size")),
         Some("torture") => torture::run(rest[0], rest[1].parse().expect("a number")),
+        Some("race") => race::run(rest[0], rest[1].parse().expect("milliseconds")),
+        Some("affinity") => race::affinity(),
+        Some(job @ ("crowd" | "idle")) => {
+            let number = |i: usize| rest[i].parse().expect("a number");
+            if job == "idle" {
+                race::idle(rest[0], number(1), number(2) as u64)
+            } else {
+                race::crowd(rest[0], number(1), number(2) as u64)
+            }
+        }
         Some(job) => jobs::run(job, &rest),
         None => 2,
     };

@@ -1,0 +1,99 @@
+//! Many tasks, several CPUs, and what changes beneath: nothing of it may show.
+
+use crate::harness::*;
+
+/// prun with an engine; standard output and standard error.
+fn engine(engine: &str, args: &[&str]) -> (String, String) {
+    let prun = prun();
+    let output = command(Who::User, &[&[prun.as_str()], args].concat())
+        .env("PRUN_ENGINE", engine)
+        .output()
+        .expect("it starts");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{engine} {args:?}: {}\n{}{error}", output.status, text(&output));
+    (text(&output), error)
+}
+
+fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+#[test]
+fn readers_see_one_of_two_states_while_links_are_swapped() {
+    let guest = guest();
+    for name in ENGINES {
+        let dir = folder(Who::User);
+        let d = dir.path();
+        // From outside, a link of the host's changes all the while.
+        let outside = d.join("outside");
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let bind = format!("{}:/mnt", d.display());
+        std::thread::scope(|threads| {
+            let mutator = threads.spawn(|| {
+                for i in 0u64.. {
+                    if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        break;
+                    }
+                    let new = d.join("outside-new");
+                    std::os::unix::fs::symlink(["a", "b/../b", "c"][i as usize % 3], &new).expect("ours");
+                    std::fs::rename(&new, &outside).expect("ours");
+                }
+            });
+            let prun = prun();
+            let output = command(Who::User, &[&prun, "-b", &bind, &guest, "race", "/mnt", "1500"])
+                .env("PRUN_ENGINE", name)
+                .output();
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            mutator.join().expect("it changed the link");
+            assert_eq!(text(&output.expect("it starts")), "reads true swaps true bad 0\n", "{name}");
+        });
+    }
+}
+
+#[test]
+fn a_task_sees_its_own_affinity() {
+    let native = good(Who::User, &[&guest(), "affinity"]);
+    for name in ENGINES {
+        assert_eq!(engine(name, &[&guest(), "affinity"]).0, native, "{name}");
+    }
+    assert_eq!(under(Who::User, &["nproc"]), good(Who::User, &["nproc"]));
+}
+
+#[test]
+fn busy_tasks_are_spread_over_tracer_threads() {
+    if cpus() < 2 {
+        return;
+    }
+    let dir = folder(Who::User);
+    let bind = format!("{}:/mnt", dir.path().display());
+    for name in ENGINES {
+        // On a loaded machine nobody may be busy for long enough: try a few times.
+        let spread = (0..6).any(|_| {
+            let (out, error) =
+                engine(name, &["--stats", "-b", &bind, &guest(), "crowd", "/mnt/.", "4", "40000"]);
+            assert_eq!(out, "tasks 4 bad 0\n", "{name}");
+            !error.contains("changed hands: 0,")
+        });
+        assert!(spread, "{name}: no task ever changed hands");
+    }
+}
+
+#[test]
+fn one_busy_task_among_many_idle_ones() {
+    let dir = folder(Who::User);
+    let bind = format!("{}:/mnt", dir.path().display());
+    for name in ENGINES {
+        let out = engine(name, &["-b", &bind, &guest(), "idle", "/mnt/.", "300", "5000"]).0;
+        assert_eq!(out, "tasks 1 bad 0\n", "{name}");
+    }
+}
+
+#[test]
+fn a_creator_killed_at_the_wrong_moment_leaves_no_child_behind() {
+    // Processes that fork without end while others are killed at random moments: everybody must end.
+    let script = "for i in $(seq 40); do (while :; do (:) & (:) & wait; done) & p=$!; sleep 0.0$((RANDOM % 3)); kill -KILL $p; done; \
+                  wait; sleep 0.3; echo done";
+    for name in ENGINES {
+        assert!(engine(name, &["bash", "-c", script]).0.ends_with("done\n"), "{name}");
+    }
+}
