@@ -149,8 +149,10 @@ pub fn idle(path: &str, idle: usize, calls: u64) -> i32 {
     let children: Vec<i64> = (0..idle)
         .map(|_| {
             let child = sc!(SYS_fork);
-            while child == 0 {
-                sc!(SYS_pause);
+            if child == 0 {
+                loop {
+                    sc!(SYS_pause);
+                }
             }
             child
         })
