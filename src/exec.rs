@@ -22,6 +22,8 @@ use crate::resolve::{Follow, Last, Request, Restrict};
 use crate::sys;
 use crate::syscall::{Action, Call};
 use crate::tracee::memory::{self, Text};
+use crate::tracee::region::Region;
+use crate::tracee::rights::AsGuest;
 use elf::{Elf, Kind};
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -158,7 +160,7 @@ fn resolve(call: &mut Call<'_>, path: &[u8]) -> Result<Step, Errno> {
     let step = call.program(None, path.len(), Follow::Yes)?.ok_or(Errno::ENOENT)?;
     match sys::stat(&step.host, Last::Followed) {
         Ok(st) if st.mode & libc::S_IFMT == libc::S_IFREG => {
-            sys::executable(&step.host)?;
+            executable(call, &step.host)?;
             Ok(step)
         }
         Ok(_) => Err(Errno::EACCES),
@@ -183,7 +185,7 @@ fn look(call: &mut Call<'_>, step: &Step, depth: usize) -> Result<Look, Errno> {
         Ok(_) => return refuse(Errno::EACCES),
         Err(e) => return refuse(e),
     }
-    if let Err(e) = sys::executable(&step.host) {
+    if let Err(e) = executable(call, &step.host) {
         return refuse(e);
     }
     // Mode 0111: only the kernel can read it.
@@ -227,6 +229,12 @@ fn look(call: &mut Call<'_>, step: &Step, depth: usize) -> Result<Look, Errno> {
     let st = sys::stat(&step.host, Last::Followed)?;
     let program = Carried { elf, host: step.host[..step.host.len() - 1].to_vec(), id: st.id };
     Ok(Look::Carried(Box::new((program, interpreter))))
+}
+
+/// Whether the guest may execute the file.
+fn executable(call: &Call<'_>, host: &[u8]) -> Result<(), Errno> {
+    let _rights = AsGuest::of(call.task.tid);
+    sys::executable(host)
 }
 
 /// Whether the kernel, which starts at the host's root, would find that file under the path the program names.
@@ -285,7 +293,7 @@ fn new_arguments(call: &mut Call<'_>, argv: u64, front: &[Vec<u8>]) -> Result<u6
     let mut words: Vec<u64> = vec![];
     for text in front {
         let text = [text, b"\0".as_slice()].concat();
-        words.push(call.session.region.scratch(&text).ok_or(Errno::E2BIG)?);
+        words.push(call.scratch(&text)?);
     }
     let mut i = 0u64;
     loop {
@@ -307,10 +315,21 @@ fn new_arguments(call: &mut Call<'_>, argv: u64, front: &[Vec<u8>]) -> Result<u6
     }
     words.push(0);
     let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
-    call.session.region.scratch(&bytes).ok_or(Errno::E2BIG)
+    call.scratch(&bytes)
 }
 
 impl Call<'_> {
+    /// Puts `bytes` where they stay until the execve(2) is over.
+    fn scratch(&self, bytes: &[u8]) -> Result<u64, Errno> {
+        let at = self.session.region.scratch(bytes.len()).ok_or(Errno::E2BIG)?;
+        if self.task.private {
+            memory::write(self.task.tid, at, bytes)?;
+        } else {
+            Region::put(at, bytes);
+        }
+        Ok(at)
+    }
+
     /// The program that the first `len` bytes of the session's text name; `None` where the kernel refuses.
     fn program(&mut self, dir: Option<u64>, len: usize, follow: Follow) -> Result<Option<Step>, Errno> {
         let Some(base) = self.base_for(dir) else { return Ok(None) };

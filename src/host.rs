@@ -6,6 +6,7 @@ use crate::path::{Buf, PATH_MAX};
 use crate::resolve::{Host, Identity, Last, Link, Plain};
 use crate::session::Counter;
 use crate::sys;
+use crate::tracee::rights::AsGuest;
 use crate::tracee::{Directory, Task};
 use crate::view::View;
 use syscalls::Errno;
@@ -15,17 +16,18 @@ pub struct HostTree<'a> {
     calls: &'a Counter,
     view: Option<&'a View>,
     who: Option<(&'a Directory, &'a Task)>,
+    rights: Option<AsGuest>,
 }
 
 impl<'a> HostTree<'a> {
     /// The tree as `task` sees it; `calls` counts the questions.
     pub fn new(calls: &'a Counter, view: Option<&'a View>, tasks: &'a Directory, task: &'a Task) -> Self {
-        Self { calls, view, who: Some((tasks, task)) }
+        Self { calls, view, who: Some((tasks, task)), rights: None }
     }
 
     /// The tree while the view is built: nobody looks yet.
     pub fn bare(calls: &'a Counter) -> Self {
-        Self { calls, view: None, who: None }
+        Self { calls, view: None, who: None, rights: None }
     }
 
     fn proc_link(&self, path: &[u8], link: ProcLink, out: &mut [u8]) -> Link {
@@ -99,6 +101,14 @@ impl Host for HostTree<'_> {
         self.calls.add(1);
         let st = sys::stat(path, Last::Kept).ok()?;
         (st.mode & libc::S_IFMT == libc::S_IFDIR).then_some([st.id.0, st.id.1])
+    }
+
+    fn walk_begins(&mut self) {
+        self.rights = self.who.map(|(_, task)| AsGuest::of(task.tid));
+    }
+
+    fn walk_ends(&mut self) {
+        self.rights = None;
     }
 
     fn epoch(&self) -> u32 {

@@ -168,7 +168,10 @@ impl Resolver {
         {
             return Ok(found);
         }
-        self.walk(table, host, request)
+        host.walk_begins();
+        let found = self.walk(table, host, request);
+        host.walk_ends();
+        found
     }
 
     /// Joins the components without looking, then asks the host once.

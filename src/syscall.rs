@@ -123,6 +123,7 @@ impl<'a> Call<'a> {
                 self.session.placement.hand_back(if tid == 0 { self.task.tid } else { tid });
                 Ok(Action::Run)
             }
+            Work::Dumpable => self.dumpable(),
             Work::FdChange => self.fd_change(),
             Work::Refuse(errno) => {
                 // Bad arguments first, in the kernel's order: a path that cannot be looked up is its own error.
@@ -165,6 +166,21 @@ impl<'a> Call<'a> {
                 None
             }
         }
+    }
+
+    /// `PR_SET_DUMPABLE` and `PR_GET_DUMPABLE` of prctl(2). A task that is not dumpable can neither be read nor be
+    /// attached to by an ordinary user (`ptrace_may_access()`), its tracer included, so its paths could not be
+    /// translated: the kernel's value stays, and the guest's is remembered.
+    fn dumpable(&mut self) -> Result<Action, Errno> {
+        let mut mm = self.task.mm.lock();
+        if self.args[0] as i32 == libc::PR_SET_DUMPABLE {
+            match self.args[1] {
+                value @ (0 | 1) => mm.dumpable = Some(value as i32),
+                _ => return Err(Errno::EINVAL),
+            }
+            return Ok(Action::Return(0));
+        }
+        Ok(mm.dumpable.map_or(Action::Run, |value| Action::Return(i64::from(value))))
     }
 
     /// clone3(2): the flag that hides the child from its tracer is taken out of a copy of the structure.

@@ -3,6 +3,7 @@
 
 pub mod memory;
 pub mod region;
+pub mod rights;
 
 use crate::exec::Plan;
 use crate::path::GuestPath;
@@ -60,6 +61,8 @@ pub struct Fs {
 pub struct Mm {
     /// Guest path of the program, for `/proc/PID/exe`; `None` before the first exec.
     pub exe: Option<GuestPath>,
+    /// What the guest has set with `PR_SET_DUMPABLE`; prun keeps the kernel's value, or it could not read the guest.
+    pub dumpable: Option<i32>,
     /// Device and inode of a program that the kernel does not know is running, because its interpreter was executed.
     pub text: Option<(u64, u64)>,
 }
@@ -71,6 +74,8 @@ pub enum State {
     Running,
     /// Between seccomp stop and exit stop.
     InCall(Box<InCall>),
+    /// Its memory cannot be read yet.
+    Locked(Box<crate::tracer::Locked>),
     /// The loader runs.
     Loading(Box<crate::tracer::Loading>),
 }

@@ -1,7 +1,7 @@
 //! The event loop: what the kernel says of each tracee, and how it goes on.
 //!
 //! * [`ptrace`]: the requests, raw. * [`launch`]: front, tracer and command are three processes; see there.
-//! * [`load`]: the stops around execve(2). * [`newborn`]: those of new tasks.
+//! * [`load`]: the stops around execve(2). * [`unlock`]: programs that cannot be read. * [`newborn`]: new tasks.
 //! * [`team`]: the tracer's threads. * [`handoff`]: a task goes from one to another. * [`placement`]: on which CPU
 //!   tasks run.
 //!
@@ -27,8 +27,10 @@ pub mod team;
 
 mod load;
 mod newborn;
+mod unlock;
 
 pub use load::Loading;
+pub use unlock::Locked;
 
 use crate::session::{Session, Stats};
 use crate::syscall::table;
@@ -228,6 +230,10 @@ impl Tracer {
             return Ok(());
         };
         match status {
+            Status::Seccomp | Status::Call if matches!(task.state, State::Locked(_)) => {
+                // Where its call is one that the filter stops, that stop is not the one that counts.
+                if status == Status::Call { self.unlock(tid) } else { ptrace::resume(tid, Resume::ToExit, 0) }
+            }
             Status::Seccomp => self.seccomp_stop(tid),
             Status::Call => self.exit_stop(tid),
             status if job_control(status) => ptrace::resume(tid, Resume::Listen, 0),
@@ -374,7 +380,7 @@ fn job_control(status: Status) -> bool {
 
 /// How a task goes on after an event that has nothing to do with its call.
 fn onward(task: &Task) -> Resume {
-    if matches!(task.state, State::InCall(_)) { Resume::ToExit } else { Resume::Run }
+    if matches!(task.state, State::InCall(_) | State::Locked(_)) { Resume::ToExit } else { Resume::Run }
 }
 
 /// The call is not run and returns `value`.

@@ -147,3 +147,72 @@ fn programs_of_every_kind_run_in_a_synthetic_root() {
     std::fs::copy(bin, work.path().join("guest")).expect("ours");
     assert!(sh("./guest listing / 65536").starts_with(". .. bin dev"));
 }
+
+/// Nobody but the kernel can read these; an ordinary user's tracer neither.
+#[test]
+fn a_program_may_be_executable_only() {
+    let dir = folder(Who::User);
+    let d = dir.path();
+    std::fs::create_dir(d.join("data")).expect("ours");
+    std::fs::write(d.join("data/f"), "data").expect("ours");
+    for (from, name) in [("/bin/cat", "cat"), (guest().as_str(), "guest")] {
+        std::fs::copy(from, d.join(name)).expect("ours");
+        std::fs::set_permissions(d.join(name), PermissionsExt::from_mode(0o111)).expect("ours");
+    }
+    let own = d.join("guest").display().to_string();
+    // By way of env: setpriv still has root's capabilities when it executes.
+    same(&["env", &own, "exit", "7"]);
+    same(&["env", &own, "dumpable"]);
+    same(&["env", &own, "thread-exec", &own, "3"]);
+    let bind = format!("{}:/mnt", d.display());
+    for engine in ENGINES {
+        for argv in [&["/mnt/cat", "/mnt/data/f"][..], &["/mnt/guest", "cat", "/mnt/data/f"]] {
+            let prun = prun();
+            let output = command(Who::User, &[&[prun.as_str(), "-b", &bind], argv].concat())
+                .env("PRUN_ENGINE", engine)
+                .output()
+                .expect("it starts");
+            assert_eq!(
+                text(&output),
+                "data",
+                "{engine} {argv:?} {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+    }
+}
+
+/// What prun does with root's rights must not be more than its guest may, once that is somebody else.
+#[test]
+fn a_guest_of_root_has_its_own_rights() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let dir = folder(Who::Me);
+    let d = dir.path();
+    for (name, mode) in [("locked", 0o700), ("open", 0o755)] {
+        std::fs::create_dir(d.join(name)).expect("ours");
+        std::fs::set_permissions(d.join(name), PermissionsExt::from_mode(mode)).expect("ours");
+    }
+    std::fs::write(d.join("open/x"), "x").expect("ours");
+    std::os::unix::fs::symlink("../open", d.join("locked/l")).expect("ours");
+    script(d, "s", "#!/bin/sh -e\necho \"$0\" \"$@\"\n");
+    script(d, "secret", "#!/bin/sh\necho secret\n");
+    std::fs::set_permissions(d.join("secret"), PermissionsExt::from_mode(0o700)).expect("ours");
+    let drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let path = |name: &str| d.join(name).display().to_string();
+    let prun = prun();
+    for (argv, status) in [
+        (&["cat", &path("locked/l/x")][..], 1),
+        (&[&path("s"), "a", "b"], 0),
+        (&["env", &path("s"), "a", "b"], 0),
+        (&["env", &path("locked/l/../s")], 126),
+        (&["env", &path("secret")], 126),
+    ] {
+        let argv = [&drop[..], argv].concat();
+        let native = run(Who::Me, &argv);
+        let ours = run(Who::Me, &[&[prun.as_str(), "--"], argv.as_slice()].concat());
+        assert_eq!((text(&native), native.status.code()), (text(&ours), ours.status.code()), "{argv:?}");
+        assert_eq!(ours.status.code(), Some(status), "{argv:?}");
+    }
+}

@@ -54,6 +54,12 @@ pub trait Host {
         None
     }
 
+    /// A walk begins that looks at each component; the host may take on other rights until it ends.
+    fn walk_begins(&mut self) {}
+
+    /// It has ended.
+    fn walk_ends(&mut self) {}
+
     /// Changes whenever the guest may have put a link where none was.
     fn epoch(&self) -> u32 {
         0

@@ -130,6 +130,12 @@ fn leaf(verdict: Verdict, needs: &Needs) -> Vec<sock_filter> {
             out.push(ins(JSET, 1, 0, bits));
             out.push(ins(RET, 0, 0, ALLOW));
         }
+        Verdict::Check(When::Range(arg, from, to)) => {
+            out.push(ins(LD, 0, 0, low(arg)));
+            out.push(ins(JGE, 0, 1, from));
+            out.push(ins(JGE, 0, 1, to + 1));
+            out.push(ins(RET, 0, 0, ALLOW));
+        }
         Verdict::Check(_) => {}
         Verdict::Open => {
             out.push(ins(LD, 0, 0, low(5)));
@@ -214,6 +220,9 @@ mod tests {
             assert_eq!(ask(&NEEDS, nr, 0x40_0000, [0; 6]), expected, "number {nr}");
         }
         assert_eq!(ask(&NEEDS, Sysno::recvfrom as u32, 0, [0, 0, 0, 0, 1 << 40, 0]), TRACE);
+        for (option, expected) in [(2, ALLOW), (3, TRACE), (4, TRACE), (5, ALLOW), (1 << 31, ALLOW)] {
+            assert_eq!(ask(&NEEDS, Sysno::prctl as u32, 0, [option, 0, 0, 0, 0, 0]), expected);
+        }
         assert_eq!(
             ask(&NEEDS, Sysno::clone as u32, 0, [u64::from(libc::CLONE_UNTRACED as u32), 0, 0, 0, 0, 0]),
             TRACE

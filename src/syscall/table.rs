@@ -92,6 +92,8 @@ pub enum Work {
     RecvMmsg,
     /// sched_getaffinity(2) and sched_setaffinity(2): the task in argument 0 gets its own affinity back first.
     Affinity,
+    /// prctl(2) about the dumpable attribute.
+    Dumpable,
     /// A change through a descriptor, argument 0.
     FdChange,
     /// A call that is refused once its path arguments are what the kernel accepts.
@@ -107,6 +109,8 @@ pub enum When {
     NotNull(u8),
     /// If argument N has one of these bits (in its low word).
     Flag(u8, u32),
+    /// If argument N is in this range, its ends included (in its low word).
+    Range(u8, u32, u32),
     /// If some directory lists more or less than the host's.
     Merged,
     /// If some binding is read-only.
@@ -145,8 +149,9 @@ const FOLLOW: u32 = libc::AT_SYMLINK_FOLLOW as u32;
 const IN_DONT_FOLLOW: u32 = 0x0200_0000;
 /// `FAN_MARK_DONT_FOLLOW` of fanotify_mark(2).
 const FAN_DONT_FOLLOW: u32 = 4;
-/// `FSPICK_SYMLINK_NOFOLLOW` of `<linux/mount.h>`.
 const CLONE_UNTRACED: u32 = libc::CLONE_UNTRACED as u32;
+const GET_DUMPABLE: u32 = libc::PR_GET_DUMPABLE as u32;
+const SET_DUMPABLE: u32 = libc::PR_SET_DUMPABLE as u32;
 /// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: a listener may let calls continue that prun has not translated.
 const NEW_LISTENER: u32 = 8;
 
@@ -227,6 +232,7 @@ pub static ROWS: &[Row] = &[
     w(S::unshare, &[], Work::Unshare, When::Flag(0, libc::CLONE_FS as u32)),
     w(S::clone, &[], Work::Clone, When::Flag(0, CLONE_UNTRACED)),
     r(S::clone3, &[], Work::Clone3),
+    w(S::prctl, &[], Work::Dumpable, When::Range(0, GET_DUMPABLE, SET_DUMPABLE)),
     w(S::sched_getaffinity, &[], Work::Affinity, When::Placed),
     w(S::sched_setaffinity, &[], Work::Affinity, When::Placed),
     // Sockets with a path for an address.
@@ -393,7 +399,6 @@ pub static NO_PATH: &[S] = &[
     S::vhangup,
     S::modify_ldt,
     S::_sysctl,
-    S::prctl,
     S::arch_prctl,
     S::adjtimex,
     S::setrlimit,

@@ -70,17 +70,17 @@ impl Region {
     }
 
     /// Writes to the region at its own address.
-    fn put(at: u64, bytes: &[u8]) {
+    pub fn put(at: u64, bytes: &[u8]) {
         assert!(at >= WINDOW + SLOTS && at + bytes.len() as u64 <= WINDOW + layout::LEN, "inside the region");
         // SAFETY: the range lies in the writable mapping, which lasts as long as the process; tracees only read it.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at as *mut u8, bytes.len()) }
     }
 
-    /// Scratch memory for something that lives until its execve(2) is over; `None` if it is too large.
+    /// Scratch memory for `len` bytes that live until their execve(2) is over; `None` if that is too much.
     ///
     /// Taken from a ring: by the time it comes round, the call that used it has long read it.
-    pub fn scratch(&self, bytes: &[u8]) -> Option<u64> {
-        let len = (bytes.len() as u64).next_multiple_of(16);
+    pub fn scratch(&self, len: usize) -> Option<u64> {
+        let len = (len as u64).next_multiple_of(16);
         if len > SCRATCH_LEN / 2 {
             return None;
         }
@@ -95,9 +95,7 @@ impl Region {
                 Err(now) => from = now,
             }
         };
-        let at = WINDOW + SCRATCH + at;
-        Self::put(at, bytes);
-        Some(at)
+        Some(WINDOW + SCRATCH + at)
     }
 }
 

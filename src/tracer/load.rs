@@ -8,6 +8,7 @@
 use super::Tracer;
 use super::ptrace::{self, Resume};
 use super::team::Mail;
+use super::unlock::{Locked, Stage};
 use crate::exec::Plan;
 use crate::exec::auxv::{self, at};
 use crate::exec::plan::{MARK, MARKER, Script};
@@ -23,8 +24,12 @@ use syscalls::Errno;
 /// What is needed when the loader is done.
 #[derive(Debug)]
 pub struct Loading {
-    /// Registers as execve(2) left them.
+    /// Registers with which the program goes on.
     regs: Regs,
+    /// What they hold for the result of a call.
+    result: i64,
+    /// Stack pointer as execve(2) left it.
+    sp: u64,
     /// The bytes under the loader.
     saved: Vec<u8>,
     plan: Option<Box<Plan>>,
@@ -66,6 +71,7 @@ impl Tracer {
         task.mm = Shared::new(Mm {
             exe: plan.as_deref().map(|p: &Plan| -> GuestPath { p.exe.clone() }),
             text: carried.map(|c| c.id),
+            dumpable: None,
         });
         self.team.directory.enter(tid, task.slot, &task.mm);
         task.listing_host = None;
@@ -73,8 +79,15 @@ impl Tracer {
         if self.team.placement.useful() && task.pin.is_none() {
             super::pin(&mut task, &self.team, &self.me);
         }
-        let regs = ptrace::regs(tid);
-        let done = regs.and_then(|regs| load(&self.session, &mut task, regs, plan, false));
+        let done = ptrace::regs(tid).and_then(|regs| {
+            if memory::readable(tid, regs.sp(), &mut [0; 8])
+                || memory::read(tid, regs.sp(), &mut [0; 8]).is_ok()
+            {
+                return load(&self.session, &mut task, regs, 0, regs.sp(), plan, false);
+            }
+            task.state = State::Locked(Box::new(Locked { sp: regs.sp(), plan, stage: Stage::Exec }));
+            ptrace::resume(tid, Resume::ToExit, 0)
+        });
         self.tasks.insert(tid, task);
         done
     }
@@ -89,7 +102,7 @@ impl Tracer {
         let State::Loading(loading) = std::mem::replace(&mut task.state, State::Running) else {
             return Err(Errno::EINVAL);
         };
-        let Loading { regs: mut first, saved, plan } = *loading;
+        let Loading { regs: mut first, result, sp, saved, plan } = *loading;
         memory::poke(tid, first.ip() & !(layout::PAGE - 1), &saved)?;
         let private = task.private;
         if status != 0 {
@@ -97,7 +110,7 @@ impl Tracer {
             // The first steps map the region; without /proc, or as another user, it is out of reach.
             if !private && step < 4 {
                 crate::note!(1, "task {tid} gets slots of its own: {}", crate::sys::io(error));
-                return load(&self.session, task, first, plan, true);
+                return load(&self.session, task, first, result, sp, plan, true);
             }
             crate::note!(
                 0,
@@ -110,17 +123,20 @@ impl Tracer {
         if private {
             memory::poke(tid, WINDOW, &TRAMPOLINE)?;
         }
-        first.skip(0);
+        first.skip(result);
         ptrace::set_regs(tid, &first)?;
         ptrace::resume(tid, Resume::Run, 0)
     }
 }
 
-/// Starts the loader; `private` where the shared region cannot be mapped.
-fn load(
+/// Starts the loader in a task that goes on with `regs` and `result` afterwards; `sp` is where execve(2) left the
+/// program's arguments, `private` is set where the shared region cannot be mapped.
+pub(super) fn load(
     session: &Session,
     task: &mut Task,
     regs: Regs,
+    result: i64,
+    sp: u64,
     plan: Option<Box<Plan>>,
     private: bool,
 ) -> Result<(), Errno> {
@@ -133,7 +149,7 @@ fn load(
         script.share(&shared_file(session), secret);
     }
     if let Some(plan) = &plan {
-        correct(tid, &regs, plan, &mut script, secret)?;
+        correct(tid, sp, plan, &mut script, secret)?;
     }
     let (address, bytes) = script.finish(regs.sp() - 256);
     memory::write(tid, address, &bytes)?;
@@ -146,16 +162,16 @@ fn load(
     ptrace::set_regs(tid, &start)?;
     task.private = private;
     task.in_flight = None;
-    task.state = State::Loading(Box::new(Loading { regs, saved, plan }));
+    task.state = State::Loading(Box::new(Loading { regs, result, sp, saved, plan }));
     ptrace::resume(tid, Resume::Run, 0)
 }
 
 /// Corrects what the kernel has told the program about itself, and maps the program where it is carried.
-fn correct(tid: i32, regs: &Regs, plan: &Plan, script: &mut Script, secret: u64) -> Result<(), Errno> {
+fn correct(tid: i32, sp: u64, plan: &Plan, script: &mut Script, secret: u64) -> Result<(), Errno> {
     let mut size = 8192;
     let (mut stack, layout) = loop {
         let mut bytes = vec![0; size];
-        let n = memory::read_some(tid, regs.sp(), &mut bytes);
+        let n = memory::read_some(tid, sp, &mut bytes);
         bytes.truncate(n);
         if let Some(layout) = auxv::layout(&bytes) {
             break (bytes, layout);
@@ -179,14 +195,14 @@ fn correct(tid: i32, regs: &Regs, plan: &Plan, script: &mut Script, secret: u64)
         auxv::set(vector, at::ENTRY, mapped.entry);
         auxv::set(vector, at::BASE, base);
         if elf.stack.is_some_and(|flags| flags & PF_X != 0) {
-            script.stack(regs.sp(), true);
+            script.stack(sp, true);
         }
         let top = execfn.unwrap_or(0);
         let or = |a: u64, b: u64| if a == 0 { b } else { a };
         let env = or(layout.env_start, top);
-        script.describe(elf, &mapped, [or(layout.arg_start, env), env, env, top], regs.sp(), vector);
+        script.describe(elf, &mapped, [or(layout.arg_start, env), env, env, top], sp, vector);
         let vector = vector.to_vec();
-        memory::write(tid, regs.sp() + layout.auxv as u64, &vector)?;
+        memory::write(tid, sp + layout.auxv as u64, &vector)?;
     }
     if plan.rename {
         let name = plan.execfn.rsplit(|&b| b == b'/').next().unwrap_or(b"");
