@@ -63,9 +63,10 @@ impl Runtime {
         words
     }
 
-    /// The environment it needs.
+    /// The environment it needs, and nothing that cargo says to its children: with its LD_LIBRARY_PATH every program
+    /// would look for its libraries in dozens of folders.
     pub(crate) fn prepare(&self, command: &mut Command) {
-        command.env_remove("PRUN_ENGINE");
+        command.env_remove("PRUN_ENGINE").env_remove("LD_LIBRARY_PATH");
         if let Self::Prun(engine) = self {
             command.env("PRUN_ENGINE", engine);
         }
