@@ -103,7 +103,7 @@ fn with_one_stop() {
             ("readlink", "link", cost([1, 0, 0], [1, 3, 1, 0])),
             ("getcwd", "f", translated),
             ("getppid", "f", FREE),
-            ("exec", "guest", cost([7, 0, 4], [12, 28, 17, 14])),
+            ("exec", "guest", cost([7, 0, 4], [12, 28, 17, 13])),
         ],
         &[
             ("stat", "f", passed_on),
@@ -114,7 +114,7 @@ fn with_one_stop() {
             ("readlink", "link", passed_on),
             ("getcwd", "f", translated),
             ("getppid", "f", FREE),
-            ("exec", "guest", cost([7, 0, 4], [12, 27, 17, 14])),
+            ("exec", "guest", cost([7, 0, 4], [12, 27, 17, 13])),
         ],
     );
 }
@@ -133,7 +133,7 @@ fn with_two_stops() {
             // Answered at the first stop.
             ("getcwd", "f", cost([1, 0, 0], [1, 3, 1, 1])),
             ("getppid", "f", FREE),
-            ("exec", "guest", cost([7, 1, 4], [13, 31, 17, 14])),
+            ("exec", "guest", cost([7, 1, 4], [13, 31, 17, 13])),
         ],
         &[("stat", "f", passed_on), ("open", "f", passed_on), ("getppid", "f", FREE)],
     );
