@@ -16,6 +16,7 @@ pub mod elf;
 pub mod plan;
 pub mod shebang;
 
+use crate::cost;
 use crate::host::HostTree;
 use crate::path::{GuestPath, PATH_MAX};
 use crate::resolve::{Follow, Last, Request, Restrict};
@@ -194,6 +195,7 @@ fn look(call: &mut Call<'_>, step: &Step, depth: usize) -> Result<Look, Errno> {
     };
     let file = File::from(fd);
     let mut head = [0; HEAD];
+    cost::count(cost::Kind::Files, 1);
     let n = file.read_at(&mut head, 0).map_err(|_| Errno::EIO)?;
     let head = &head[..n];
     if let Some(line) = shebang::parse(head) {

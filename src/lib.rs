@@ -22,6 +22,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod cost;
 pub mod emulate;
 pub mod error;
 pub mod exec;

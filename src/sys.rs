@@ -1,6 +1,7 @@
 //! The system calls that no library wraps as prun needs them. One of the few modules with `unsafe`.
 #![allow(unsafe_code)]
 
+use crate::cost::{self, Kind};
 use crate::resolve::{Last, Plain};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,9 +39,11 @@ pub fn plain(at: Option<BorrowedFd<'_>>, path: &[u8], last: Last) -> Plain {
     let how = [flags as u64, 0, libc::RESOLVE_NO_SYMLINKS];
     let dir = at.map_or(libc::AT_FDCWD, |fd| fd.as_raw_fd());
     let path = nul_terminated(path);
+    cost::count(Kind::Files, 1);
     // SAFETY: the path ends in a NUL, and `how` is a `struct open_how` of the size given.
     let fd = unsafe { libc::syscall(libc::SYS_openat2, dir, path, how.as_ptr(), size_of_val(&how)) };
     if fd >= 0 {
+        cost::count(Kind::Files, 1);
         // SAFETY: the call has just made this descriptor, nobody else has it.
         drop(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
         return Plain::Yes;
@@ -64,6 +67,7 @@ pub fn plain(at: Option<BorrowedFd<'_>>, path: &[u8], last: Last) -> Plain {
 /// The call's.
 pub fn readlink(path: &[u8], out: &mut [u8]) -> Result<usize, Errno> {
     let path = nul_terminated(path);
+    cost::count(Kind::Files, 1);
     // SAFETY: the path ends in a NUL and the buffer is as long as said.
     let n = unsafe { libc::readlink(path, out.as_mut_ptr().cast(), out.len()) };
     usize::try_from(n).map_err(|_| errno())
@@ -77,6 +81,7 @@ pub fn open(path: &[u8], flags: i32) -> Result<OwnedFd, Errno> {
     let path = nul_terminated(path);
     // SAFETY: the path ends in a NUL.
     let fd = unsafe { libc::open(path, flags | libc::O_CLOEXEC) };
+    cost::count(Kind::Files, if fd < 0 { 1 } else { 2 });
     if fd < 0 {
         return Err(errno());
     }
@@ -92,6 +97,7 @@ pub fn open_at(dir: BorrowedFd<'_>, path: &[u8], flags: i32) -> Result<OwnedFd, 
     let path = nul_terminated(path);
     // SAFETY: the path ends in a NUL.
     let fd = unsafe { libc::openat(dir.as_raw_fd(), path, flags | libc::O_CLOEXEC) };
+    cost::count(Kind::Files, if fd < 0 { 1 } else { 2 });
     if fd < 0 {
         return Err(errno());
     }
@@ -117,6 +123,7 @@ pub fn stat(path: &[u8], last: Last) -> Result<Stat, Errno> {
     // SAFETY: all-zero bytes are a valid `stat`.
     let mut st: libc::stat = unsafe { std::mem::zeroed() };
     let flags = if last == Last::Kept { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
+    cost::count(Kind::Files, 1);
     // SAFETY: the path ends in a NUL and `st` is writable.
     if unsafe { libc::fstatat(libc::AT_FDCWD, path, &raw mut st, flags) } < 0 {
         return Err(errno());
@@ -130,6 +137,7 @@ pub fn stat(path: &[u8], last: Last) -> Result<Stat, Errno> {
 /// The call's.
 pub fn executable(path: &[u8]) -> Result<(), Errno> {
     let path = nul_terminated(path);
+    cost::count(Kind::Files, 1);
     // SAFETY: the path ends in a NUL.
     if unsafe { libc::faccessat(libc::AT_FDCWD, path, libc::X_OK, libc::AT_EACCESS) } < 0 {
         return Err(errno());
@@ -141,6 +149,7 @@ pub fn executable(path: &[u8]) -> Result<(), Errno> {
 /// `EAGAIN` then. Only the owner of a file may ask; to everybody else it looks closed.
 pub fn open_for_writing(file: BorrowedFd<'_>) -> bool {
     let fd = file.as_raw_fd();
+    cost::count(Kind::Files, 2);
     // SAFETY: fcntl with integer arguments on a descriptor that is open.
     unsafe {
         if libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) < 0 {

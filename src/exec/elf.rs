@@ -1,5 +1,6 @@
 //! What execve(2) reads of an ELF file: `load_elf_binary()` of the kernel's `fs/binfmt_elf.c`.
 
+use crate::cost;
 use crate::path::PATH_MAX;
 use goblin::elf::{header, program_header as ph};
 use smallvec::SmallVec;
@@ -85,6 +86,7 @@ pub fn parse(head: &[u8], file: &File) -> Result<Kind, Errno> {
         return Err(Errno::ENOEXEC);
     }
     let mut table = vec![0; size];
+    cost::count(cost::Kind::Files, 1);
     file.read_exact_at(&mut table, h.e_phoff).map_err(|_| Errno::ENOEXEC)?;
     let mut elf = Elf {
         movable,
@@ -120,6 +122,7 @@ pub fn parse(head: &[u8], file: &File) -> Result<Kind, Errno> {
                     return Err(Errno::ENOEXEC);
                 }
                 let mut path = vec![0; p.p_filesz as usize];
+                cost::count(cost::Kind::Files, 1);
                 file.read_exact_at(&mut path, p.p_offset).map_err(|_| Errno::EIO)?;
                 if path.pop() != Some(0) {
                     return Err(Errno::ENOEXEC);

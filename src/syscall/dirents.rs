@@ -7,6 +7,7 @@
 //! made an lseek(2) and its result replaced.
 
 use super::{Action, Again, Call, Exit};
+use crate::cost;
 use crate::resolve::{Follow, Last, Request, Resolver, Restrict};
 use crate::sys;
 use crate::tracee::memory;
@@ -150,6 +151,8 @@ impl Call<'_> {
     }
 
     fn position(&self, fd: i32) -> Result<i64, Errno> {
+        // open, statx, read twice, close
+        cost::count(cost::Kind::Files, 5);
         let info = std::fs::read_to_string(format!("/proc/{}/fdinfo/{fd}", self.task.tid))
             .map_err(|e| Errno::new(e.raw_os_error().unwrap_or(libc::EIO)))?;
         let line = info.lines().find_map(|l| l.strip_prefix("pos:")).ok_or(Errno::EIO)?;

@@ -1,5 +1,6 @@
 //! Reading and writing a tracee's memory: process_vm_readv(2), and /proc/PID/mem where that is refused.
 
+use crate::cost::{self, Kind};
 use crate::path::PATH_MAX;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
@@ -24,12 +25,15 @@ pub fn read_some(tid: i32, at: u64, out: &mut [u8]) -> usize {
             break;
         }
     }
+    cost::count(Kind::Memory, 1);
     if let Ok(n) = process_vm_readv(Pid::from_raw(tid), &mut [IoSliceMut::new(&mut out[..done])], &pieces) {
         return n;
     }
     let Ok(file) = std::fs::File::open(format!("/proc/{tid}/mem")) else { return 0 };
+    cost::count(Kind::Memory, 2);
     let mut got = 0;
     for piece in &pieces {
+        cost::count(Kind::Memory, 1);
         match file.read_at(&mut out[got..got + piece.len], piece.base as u64) {
             Ok(n) => got += n,
             Err(_) => break,
@@ -41,6 +45,7 @@ pub fn read_some(tid: i32, at: u64, out: &mut [u8]) -> usize {
 /// Whether process_vm_readv(2) is allowed, and the bytes are there.
 pub fn readable(tid: i32, at: u64, out: &mut [u8]) -> bool {
     let remote = [RemoteIoVec { base: at as usize, len: out.len() }];
+    cost::count(Kind::Memory, 1);
     process_vm_readv(Pid::from_raw(tid), &mut [IoSliceMut::new(out)], &remote).is_ok()
 }
 
@@ -96,6 +101,7 @@ pub fn write(tid: i32, at: u64, bytes: &[u8]) -> Result<(), Errno> {
         return Ok(());
     }
     let remote = [RemoteIoVec { base: at as usize, len: bytes.len() }];
+    cost::count(Kind::Memory, 1);
     match process_vm_writev(Pid::from_raw(tid), &[IoSlice::new(bytes)], &remote) {
         Ok(n) if n == bytes.len() => Ok(()),
         Ok(_) | Err(nix::errno::Errno::EFAULT) => Err(Errno::EFAULT),
@@ -108,6 +114,8 @@ pub fn write(tid: i32, at: u64, bytes: &[u8]) -> Result<(), Errno> {
 /// # Errors
 /// `EFAULT` where nothing is mapped.
 pub fn poke(tid: i32, at: u64, bytes: &[u8]) -> Result<(), Errno> {
+    // open, pwrite, close
+    cost::count(Kind::Memory, 3);
     let open = std::fs::OpenOptions::new().write(true).open(format!("/proc/{tid}/mem"));
     match open.and_then(|file| file.write_all_at(bytes, at)) {
         Ok(()) => Ok(()),

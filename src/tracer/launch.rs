@@ -12,6 +12,7 @@
 use super::placement::Placement;
 use super::{Engine, Tracer, ptrace};
 use crate::config::Config;
+use crate::cost::{self, Kind};
 use crate::error::{CANNOT_EXECUTE, CANNOT_START, Failure, NOT_FOUND};
 use crate::host::HostTree;
 use crate::path::{Buf, GuestPath, PATH_MAX};
@@ -353,7 +354,7 @@ fn starting_directory(config: &Config, view: &View) -> (GuestPath, Vec<u8>) {
 
 fn print_stats(all: &[Arc<Stats>]) {
     let sum = |of: fn(&Stats) -> &Counter| all.iter().map(|s| of(s).get()).sum::<u64>();
-    let requests = ptrace::REQUESTS.load(Ordering::Relaxed);
+    let requests = cost::total(Kind::Ptrace);
     report::say(format_args!(
         "stops: {} at calls, {} at their ends, {} others; ptrace requests: {requests}; host calls: {}",
         sum(|s| &s.stops),
@@ -368,6 +369,13 @@ fn print_stats(all: &[Arc<Stats>]) {
         sum(|s| &s.execs),
         sum(|s| &s.carried),
         sum(|s| &s.tasks)
+    ));
+    report::say(format_args!(
+        "the tracer's system calls: {} waits, {requests} ptrace, {} for memory, {} for files, {} for CPU affinity",
+        cost::total(Kind::Wait),
+        cost::total(Kind::Memory),
+        cost::total(Kind::Files),
+        cost::total(Kind::Cpu)
     ));
     report::say(format_args!(
         "tracer threads: {}; tasks that changed hands: {}, times a task was put on its tracer's CPU: {}",

@@ -13,6 +13,7 @@
 //! free for a while.
 #![allow(unsafe_code)]
 
+use crate::cost::{self, Kind};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -258,6 +259,7 @@ impl Default for Placement {
 }
 
 fn affinity(tid: i32) -> Option<CpuSet> {
+    cost::count(Kind::Cpu, 1);
     // SAFETY: all-zero bytes are an empty set, which is writable.
     unsafe {
         let mut set: CpuSet = std::mem::zeroed();
@@ -266,6 +268,7 @@ fn affinity(tid: i32) -> Option<CpuSet> {
 }
 
 fn set_affinity(tid: i32, set: &CpuSet) -> bool {
+    cost::count(Kind::Cpu, 1);
     // SAFETY: the set is as long as said.
     unsafe { libc::sched_setaffinity(tid, size_of::<CpuSet>(), set) == 0 }
 }

@@ -4,15 +4,12 @@
 //! callers take it for "died", and wait for the notice.
 #![allow(unsafe_code)]
 
+use crate::cost::{self, Kind};
 use prun_arch::Regs;
-use std::sync::atomic::{AtomicU64, Ordering};
 use syscalls::Errno;
 
-/// ptrace(2) requests made, for `--stats`.
-pub static REQUESTS: AtomicU64 = AtomicU64::new(0);
-
 fn request(op: libc::c_uint, tid: i32, addr: u64, data: u64) -> Result<i64, Errno> {
-    REQUESTS.fetch_add(1, Ordering::Relaxed);
+    cost::count(Kind::Ptrace, 1);
     // SAFETY: each caller passes what its request takes; pointers are to live objects of the right type.
     let got = unsafe { libc::ptrace(op, tid, addr, data) };
     if got == -1 { Err(crate::sys::errno()) } else { Ok(got) }
@@ -218,6 +215,7 @@ pub fn wait(whom: Whom) -> Waited {
         Whom::AnyNow => (-1, libc::WNOHANG),
         Whom::One(tid) => (tid, 0),
     };
+    cost::count(Kind::Wait, 1);
     let mut raw = 0;
     // SAFETY: `raw` is writable.
     let tid = unsafe { libc::waitpid(pid, &raw mut raw, flags | libc::__WALL | libc::__WNOTHREAD) };

@@ -9,6 +9,7 @@
     unreachable_pub
 )]
 
+mod bench;
 mod jobs;
 mod listing;
 mod paths;
@@ -33,6 +34,8 @@ fn main() {
                 race::crowd(rest[0], number(1), number(2) as u64)
             }
         }
+        Some("bench") => bench::run(&rest),
+        Some("walk") => bench::walk(rest[0]),
         Some(job) => jobs::run(job, &rest),
         None => 2,
     };
