@@ -3,11 +3,11 @@
 //! A handler looks at the arguments, changes them through [`Call`], and says with an [`Action`] what should happen;
 //! how it happens (one stop, two stops) is the engine's business ([`crate::tracer`]).
 
+pub mod dirents;
 pub mod filter;
 pub mod table;
 
 mod cwd;
-mod dirents;
 mod link;
 mod open;
 mod paths;
@@ -104,7 +104,7 @@ impl<'a> Call<'a> {
             Work::Fchdir => Ok(Action::RunThen(Exit::Fchdir)),
             Work::Getcwd => self.getcwd(),
             Work::Readlink(at) => self.readlink(row, at as usize),
-            Work::Getdents(wide) => self.getdents(wide),
+            Work::Getdents(layout) => self.getdents(layout),
             Work::Exec(at) => exec::enter(self, at as usize),
             Work::Unshare => Ok(Action::RunThen(Exit::Unshare)),
             Work::Clone => {

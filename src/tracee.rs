@@ -109,7 +109,7 @@ pub struct Task {
     /// The execve(2) it has begun.
     pub plan: Option<Box<Plan>>,
     /// The next getdents(2) reads the host's part, whatever the position says.
-    pub listing_host: Option<i32>,
+    pub listing_host: Option<crate::syscall::dirents::Unfinished>,
     /// It is narrowed to its tracer's CPU.
     pub pin: Option<Arc<Pin>>,
     /// Calls in a row that came shortly after each other.

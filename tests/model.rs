@@ -3,6 +3,8 @@
 
 #[path = "model/check.rs"]
 mod check;
+#[path = "model/listing.rs"]
+mod listing;
 #[path = "model/tree.rs"]
 pub(crate) mod tree;
 #[path = "model/world.rs"]
@@ -70,6 +72,28 @@ proptest! {
                 prop_assert!(false, "{}", why);
             }
         }
+    }
+}
+
+fn listing() -> impl Strategy<Value = listing::Listing> {
+    let names = || prop::collection::vec(0..40u8, 0..12);
+    let step = prop_oneof![
+        8 => (0..400u16).prop_map(listing::Step::Read),
+        1 => Just(listing::Step::Rewind),
+        2 => any::<u8>().prop_map(listing::Step::Seek),
+    ];
+    let steps = prop::collection::vec(step, 1..40);
+    (names(), names(), any::<[bool; 3]>(), steps).prop_map(|(host, table, [made_up, wide, hashes], steps)| {
+        listing::Listing { host, table, made_up, wide, hashes, steps }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn merged_listings_agree_with_the_model(case in listing()) {
+        prop_assert_eq!(listing::check(&case), Ok(()));
     }
 }
 
