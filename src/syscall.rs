@@ -5,13 +5,13 @@
 
 pub mod dirents;
 pub mod filter;
+pub mod socket;
 pub mod table;
 
 mod cwd;
 mod link;
 mod open;
 mod paths;
-mod socket;
 
 use crate::exec;
 use crate::session::Session;
@@ -50,6 +50,8 @@ pub enum Exit {
     Listing(Listing),
     /// Addresses that the kernel wrote.
     Received(Received),
+    /// Messages of a call that is made in pieces.
+    Sent(socket::Piece),
 }
 
 /// A call that is being worked on.
@@ -164,6 +166,7 @@ impl<'a> Call<'a> {
                 self.received(&received);
                 None
             }
+            Exit::Sent(piece) => self.sent(&piece),
         }
     }
 

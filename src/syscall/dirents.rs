@@ -66,7 +66,8 @@ impl Call<'_> {
     pub(super) fn getdents(&mut self, layout: Layout) -> Result<Action, Errno> {
         let fd = self.args[0] as i32;
         let Some(node) = self.merged(fd) else { return Ok(Action::Run) };
-        let next = self.task.listing_host.take().filter(|l| l.fd == fd).map(|l| l.next);
+        // Between the two runs a signal handler may have listed another directory.
+        let next = self.task.listing_host.take_if(|l| l.fd == fd).map(|l| l.next);
         if let Some(Next::Host(from)) = next {
             return Ok(Action::RunThen(Exit::Listing(Listing::Host { node, layout, from })));
         }
