@@ -153,6 +153,10 @@ fn by_descriptor(call: &mut Call<'_>, fd: i32) -> Option<(Step, Vec<u8>)> {
 }
 
 fn resolve(call: &mut Call<'_>, path: &[u8]) -> Result<Step, Errno> {
+    if path.is_empty() {
+        // open_exec("") finds the current directory, which is no file.
+        return Err(Errno::EACCES);
+    }
     if path.len() >= PATH_MAX {
         return Err(Errno::ENAMETOOLONG);
     }

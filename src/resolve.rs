@@ -117,6 +117,8 @@ pub struct Resolver {
     place: Place,
     links: u32,
     cache: Cache,
+    /// The binding of the root, once the walk has needed to know where that is.
+    root: Option<NodeId>,
 }
 
 impl Default for Resolver {
@@ -139,6 +141,7 @@ impl Resolver {
             place: START,
             links: 0,
             cache: Cache::new(),
+            root: None,
         }
     }
 
@@ -199,7 +202,11 @@ impl Resolver {
                     self.place.below -= 1;
                     climbed = true;
                 }
-                b".." if self.place.node == NodeId::ROOT => {}
+                b".." if self.place.node == NodeId::ROOT => {
+                    // As `.`: it has to be searched all the same.
+                    ends_in_dot = true;
+                    continue;
+                }
                 b".." => return Err(NeedsWalk),
                 _ => {
                     if self.place.void {
@@ -208,6 +215,10 @@ impl Resolver {
                     }
                     let before = self.place.bind;
                     self.enter(table, name)?;
+                    if self.place.void && too_long(name) {
+                        // Refused for its length before it is not found.
+                        return Err(NeedsWalk);
+                    }
                     if climbed && self.place.bind != before {
                         // The host path that was to be checked is gone.
                         return Err(NeedsWalk);

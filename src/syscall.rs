@@ -3,15 +3,15 @@
 //! A handler looks at the arguments, changes them through [`Call`], and says with an [`Action`] what should happen;
 //! how it happens (one stop, two stops) is the engine's business ([`crate::tracer`]).
 
+pub mod dirents;
 pub mod filter;
+pub mod socket;
 pub mod table;
 
 mod cwd;
-mod dirents;
 mod link;
 mod open;
 mod paths;
-mod socket;
 
 use crate::exec;
 use crate::session::Session;
@@ -50,6 +50,8 @@ pub enum Exit {
     Listing(Listing),
     /// Addresses that the kernel wrote.
     Received(Received),
+    /// Messages of a call that is made in pieces.
+    Sent(socket::Piece),
 }
 
 /// A call that is being worked on.
@@ -104,7 +106,7 @@ impl<'a> Call<'a> {
             Work::Fchdir => Ok(Action::RunThen(Exit::Fchdir)),
             Work::Getcwd => self.getcwd(),
             Work::Readlink(at) => self.readlink(row, at as usize),
-            Work::Getdents(wide) => self.getdents(wide),
+            Work::Getdents(layout) => self.getdents(layout),
             Work::Exec(at) => exec::enter(self, at as usize),
             Work::Unshare => Ok(Action::RunThen(Exit::Unshare)),
             Work::Clone => {
@@ -165,6 +167,7 @@ impl<'a> Call<'a> {
                 self.received(&received);
                 None
             }
+            Exit::Sent(piece) => self.sent(&piece),
         }
     }
 

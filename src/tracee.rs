@@ -114,7 +114,9 @@ pub struct Task {
     /// The execve(2) it has begun.
     pub plan: Option<Box<Plan>>,
     /// The next getdents(2) reads the host's part, whatever the position says.
-    pub listing_host: Option<i32>,
+    pub listing_host: Option<crate::syscall::dirents::Unfinished>,
+    /// The sendmmsg(2) that it is making in pieces, between two of them.
+    pub sending: Option<crate::syscall::socket::Sending>,
     /// It is narrowed to its tracer's CPU.
     pub pin: Option<Arc<Pin>>,
     /// Calls in a row that came shortly after each other.
@@ -137,6 +139,7 @@ impl Task {
             state: State::Running,
             plan: None,
             listing_host: None,
+            sending: None,
             pin: None,
             heat: 0,
             called: None,

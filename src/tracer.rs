@@ -391,10 +391,15 @@ fn finish(tid: i32, mut regs: prun_arch::Regs, value: i64) -> Result<(), Errno> 
 }
 
 /// A signal is about to be delivered: the registers it finds are the guest's own.
-fn signal_stop(task: &Task, signal: i32) -> Result<(), Errno> {
+fn signal_stop(task: &mut Task, signal: i32) -> Result<(), Errno> {
     let mut regs = ptrace::call_regs(task.tid)?;
     if regs.in_trampoline() {
         regs.fix_up(&Slot::new(task.tid, task.slot, task.private).head()?);
+        ptrace::set_call_regs(task.tid, &regs)?;
+    }
+    if let Some(sent) = task.sending.take() {
+        // Between two pieces of a sendmmsg(2): a signal ends it.
+        regs.leave(i64::from(sent.0));
         ptrace::set_call_regs(task.tid, &regs)?;
     }
     ptrace::resume(task.tid, onward(task), signal)

@@ -19,7 +19,6 @@ pub use table::{Access, Kind, Node, NodeId, Table};
 use crate::error::Failure;
 use crate::path::{Buf, GuestPath, HostPath, PATH_MAX, components};
 use crate::resolve::{Follow, Host, Request, Resolver, Restrict};
-use std::collections::HashMap;
 
 /// One binding, as the user meant it: the host path exists and is canonical.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +41,6 @@ pub struct View {
     merged: Vec<(u64, u64)>,
 }
 
-type FxMap<K, V> = HashMap<K, V, std::hash::BuildHasherDefault<crate::tracee::IdHasher>>;
-
 impl View {
     /// Builds the view of `bindings` over the host directory `root`.
     ///
@@ -57,31 +54,8 @@ impl View {
         host: &mut H,
         stand_ins: &mut StandIns,
     ) -> Result<Self, Failure> {
-        let mut table = Table::new(root.as_bytes(), Access::ReadWrite);
-        let mut order: Vec<&Binding> = bindings.iter().collect();
-        order.sort_by_key(|b| components(b.guest.as_bytes()).count());
+        let table = table_of(root, bindings, host, &mut |guest| stand_ins.next(guest))?;
         let mut resolver = Resolver::new();
-        let mut parents: FxMap<Vec<u8>, Vec<u8>> = FxMap::default();
-        for binding in order {
-            let guest = canonical(&table, host, &mut resolver, &mut parents, binding.guest.as_bytes());
-            let mut at = NodeId::ROOT;
-            let mut path = Buf::<PATH_MAX>::new();
-            let mut names = components(&guest).peekable();
-            while let Some(name) = names.next() {
-                let last = names.peek().is_none();
-                let made_up = table.node(at).kind() == Kind::Placeholder;
-                let new = table.child(at, name).is_none();
-                at = table.add(at, name);
-                if path.push_component(name).is_err() {
-                    break;
-                }
-                if !last && new && (made_up || !is_directory(&table, host, &mut resolver, at)) {
-                    let standing = stand_ins.next(&path)?;
-                    table.set(at, Kind::Placeholder, Access::ReadOnly, Some(standing.as_bytes()));
-                }
-            }
-            table.set(at, Kind::Binding, binding.access, Some(binding.host.as_bytes()));
-        }
         let reverse = Reverse::new(&table);
         let merged = merged(&table, host, &mut resolver);
         Ok(Self { table, reverse, merged })
@@ -103,22 +77,100 @@ impl View {
     }
 }
 
-/// Where a new passage lies, the host has a directory.
-fn is_directory<H: Host>(table: &Table, host: &mut H, resolver: &mut Resolver, at: NodeId) -> bool {
-    let mut guest = Buf::<PATH_MAX>::new();
-    if table.guest_path(at, &mut guest).is_err() || guest.push(b"/.").is_err() {
-        return false;
-    }
-    // The node itself is trusted by resolution, so ask about the host path it would have.
-    let request =
-        Request { base: b"/", path: guest.as_bytes(), follow: Follow::Yes, restrict: Restrict::default() };
-    match resolver.resolve(table, host, &request) {
-        Ok(found) if !found.void => {
-            let mut text = [0; PATH_MAX];
-            host.link(resolver.host(), &mut text) == crate::resolve::Link::None
+/// The mount table of `bindings` over the host directory `root`; `stand_in` says what a directory that is made up
+/// stands on, given its guest path.
+///
+/// # Errors
+/// Those of `stand_in`.
+pub fn table_of<H: Host>(
+    root: &HostPath,
+    bindings: &[Binding],
+    host: &mut H,
+    stand_in: &mut dyn FnMut(&[u8]) -> Result<HostPath, Failure>,
+) -> Result<Table, Failure> {
+    let mut table = Table::new(root.as_bytes(), Access::ReadWrite);
+    let mut order: Vec<&Binding> = bindings.iter().collect();
+    order.sort_by_key(|b| components(b.guest.as_bytes()).count());
+    let mut resolver = Resolver::new();
+    let mut straight = Straight::new();
+    for binding in order {
+        let guest = canonical(&table, host, &mut resolver, &mut straight, binding.guest.as_bytes());
+        let mut at = NodeId::ROOT;
+        let mut names = components(&guest).peekable();
+        while let Some(name) = names.next() {
+            let last = names.peek().is_none();
+            let new = table.child(at, name).is_none();
+            at = table.add(at, name);
+            // One that had something below it before has been looked at then.
+            if !last && (new || !table.has_children(at)) {
+                make_up(&mut table, host, &mut resolver, at, stand_in)?;
+            }
         }
-        _ => false,
+        let hides = table.has_children(at);
+        table.set(at, Kind::Binding, binding.access, Some(binding.host.as_bytes()));
+        let mut todo = if hides && at != NodeId::ROOT { vec![at] } else { vec![] };
+        if hides && at == NodeId::ROOT {
+            todo.extend(table.children(at));
+        }
+        while let Some(id) = todo.pop() {
+            // What lies on the way to deeper bindings is to be a directory of this one now.
+            if table.has_children(id) && (id == at || table.node(id).kind() == Kind::Passage) {
+                make_up(&mut table, host, &mut resolver, id, stand_in)?;
+                todo.extend(table.children(id));
+            }
+        }
+        let below = |known: &Vec<u8>| {
+            guest == b"/" || known.strip_prefix(&guest[..]).is_some_and(|r| r.is_empty() || r[0] == b'/')
+        };
+        straight.retain(|known| !below(known));
     }
+    Ok(table)
+}
+
+/// Guest paths of directories that were found to be canonical as they are written.
+type Straight = std::collections::BTreeSet<Vec<u8>>;
+
+/// Makes the node `at`, which something lies below, a placeholder where the view has no directory that may be
+/// searched: nothing, something else, or one that is closed to the user.
+fn make_up<H: Host>(
+    table: &mut Table,
+    host: &mut H,
+    resolver: &mut Resolver,
+    at: NodeId,
+    stand_in: &mut dyn FnMut(&[u8]) -> Result<HostPath, Failure>,
+) -> Result<(), Failure> {
+    let mut guest = Buf::<PATH_MAX>::new();
+    let kind = table.node(at).kind();
+    if kind == Kind::Placeholder || table.guest_path(at, &mut guest).is_err() {
+        return Ok(());
+    }
+    let above = table.parent(at).is_some_and(|up| table.node(up).kind() == Kind::Placeholder);
+    if (kind == Kind::Passage && above) || !is_directory(table, host, resolver, &mut guest) {
+        let len = guest.as_bytes().strip_suffix(b"/.").map_or(guest.len(), <[u8]>::len);
+        let standing = stand_in(&guest.as_bytes()[..len])?;
+        table.set(at, Kind::Placeholder, Access::ReadOnly, Some(standing.as_bytes()));
+    }
+    Ok(())
+}
+
+/// Whether a node's guest path is a directory that may be searched, and no link to one; leaves `guest` with `/.`
+/// behind it.
+fn is_directory<H: Host>(
+    table: &Table,
+    host: &mut H,
+    resolver: &mut Resolver,
+    guest: &mut Buf<PATH_MAX>,
+) -> bool {
+    let mut ask = |guest: &[u8]| {
+        let request = Request { base: b"/", path: guest, follow: Follow::Yes, restrict: Restrict::default() };
+        let mut text = [0; PATH_MAX];
+        // The node itself is trusted by resolution, so ask about the host path it would have.
+        match resolver.resolve(table, host, &request) {
+            Ok(found) => !found.void && host.link(resolver.host(), &mut text) == crate::resolve::Link::None,
+            Err(_) => false,
+        }
+    };
+    ask(guest.as_bytes()) && guest.push(b"/.").is_ok() && ask(guest.as_bytes())
 }
 
 fn merged<H: Host>(table: &Table, host: &mut H, resolver: &mut Resolver) -> Vec<(u64, u64)> {
@@ -152,22 +204,25 @@ fn canonical<H: Host>(
     table: &Table,
     host: &mut H,
     resolver: &mut Resolver,
-    parents: &mut FxMap<Vec<u8>, Vec<u8>>,
+    straight: &mut Straight,
     guest: &[u8],
 ) -> Vec<u8> {
     let cut = guest.iter().rposition(|&b| b == b'/').unwrap_or(0);
     let (parent, name) = (&guest[..cut], &guest[cut + 1..]);
     let base = if parent.is_empty() {
         b"/".to_vec()
-    } else if let Some(known) = parents.get(parent) {
-        known.clone()
+    } else if straight.contains(parent) {
+        parent.to_vec()
     } else {
-        let found = canonical(table, host, resolver, parents, parent);
-        parents.insert(parent.to_vec(), found.clone());
-        found
+        canonical(table, host, resolver, straight, parent)
     };
     if name.is_empty() || name == b"." {
         return base;
+    }
+    if name == b".." {
+        // Up from a canonical path, whether anything is there or not.
+        let cut = base.iter().rposition(|&b| b == b'/').unwrap_or(0);
+        return base[..cut.max(1)].to_vec();
     }
     let mut text = [0; PATH_MAX];
     let request = Request { base: &base, path: name, follow: Follow::Yes, restrict: Restrict::default() };
@@ -177,7 +232,10 @@ fn canonical<H: Host>(
         }
         _ => false,
     };
-    if seen || name == b".." {
+    if seen && resolver.guest() == guest {
+        straight.insert(guest.to_vec());
+    }
+    if seen {
         return resolver.guest().to_vec();
     }
     let mut plain = base;

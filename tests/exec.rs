@@ -56,6 +56,81 @@ fn scripts_run_as_the_kernel_runs_them() {
     assert_eq!(under(Who::User, &["-b", &bind, "/opt/s1", "x"]), "s1 /opt/s1 x\ns1\n");
 }
 
+/// First lines of every length, and what ends them: the arguments that come out, or the errno.
+#[test]
+fn first_lines_are_cut_where_the_kernel_cuts_them() {
+    let dir = folder(Who::User);
+    let d = dir.path();
+    let (guest, name) = (guest(), d.join("e"));
+    std::os::unix::fs::symlink(&guest, &name).expect("ours");
+    let e = name.display().to_string();
+    // Slashes bring the interpreter's path to a length.
+    let to = |n: usize| format!("#!{}{}", "/".repeat(n - 2 - e.len()), e);
+    let lines = [
+        format!("#!{e} {}", "a".repeat(300)),
+        format!("#!{e} {}\n", "a".repeat(252 - e.len())),
+        format!("#!{e} {}\n", "a".repeat(253 - e.len())),
+        format!("#!{e} {} \nx", "a".repeat(250 - e.len())),
+        format!("#!{e} x\0y z\nq"),
+        format!("#!{e}\0y z\nq"),
+        format!("#!{e} \t\n"),
+        format!("#!\0{e}\n"),
+        format!("#! \0{e}\n"),
+        "#!\n".into(),
+        "#!".into(),
+        "#! \t".into(),
+        format!("#!{e} \0 b\n"),
+        format!("#!{e}"),
+        format!("#!{e} "),
+        format!("#!{e} b "),
+        format!("#! {e}\tb c\r\n"),
+        to(253) + " b",
+        to(254) + " b",
+        to(255) + " b",
+        to(256) + " b",
+        to(257) + " b",
+        to(254),
+        to(255),
+        to(256),
+        to(256) + "\n",
+        to(255) + "\n",
+    ];
+    for (i, line) in lines.iter().enumerate() {
+        script(d, &format!("s{i}"), line);
+    }
+    same(&[&guest, "execs", &d.display().to_string(), &lines.len().to_string()]);
+}
+
+/// Programs with an interpreter of no name, or one that is no file.
+#[test]
+fn a_program_with_a_bad_interpreter_is_refused() {
+    let dir = folder(Who::User);
+    let d = dir.path();
+    for (i, name) in [&b"\0"[..], b".", b"/", b"/dev/null", b"x"].iter().enumerate() {
+        let mut file = vec![0; 64 + 2 * 56];
+        file[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+        file[16..24].copy_from_slice(&[3, 0, 62, 0, 1, 0, 0, 0]);
+        file[32] = 64;
+        file[52..58].copy_from_slice(&[64, 0, 56, 0, 2, 0]);
+        let mut header = |at: usize, kind: u32, words: [u64; 6]| {
+            file[at..at + 4].copy_from_slice(&kind.to_le_bytes());
+            file[at + 4] = 5;
+            for (i, word) in words.iter().enumerate() {
+                file[at + 8 + 8 * i..at + 16 + 8 * i].copy_from_slice(&word.to_le_bytes());
+            }
+        };
+        let len = name.len() as u64 + 1;
+        header(64, 3, [176, 176, 176, len, len, 1]);
+        header(120, 1, [0, 0, 0, 180, 180, 4096]);
+        file.extend_from_slice(name);
+        file.push(0);
+        let path = d.join(format!("s{i}"));
+        std::fs::write(&path, &file).expect("ours");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("ours");
+    }
+    same(&[&guest(), "execs", &d.display().to_string(), "5"]);
+}
+
 /// A dynamic program whose interpreter is only in the guest: as every program of nix.
 #[test]
 fn a_program_may_have_its_interpreter_in_the_guest_only() {

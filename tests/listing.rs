@@ -47,6 +47,16 @@ fn nix_is_listed_once_by_everybody() {
     assert_eq!(before, snapshot(), "nothing is made on the host");
 }
 
+/// In tmpfs, where a directory's first entry is at position 0, as prun's own part is.
+#[test]
+fn a_buffer_that_is_too_small_changes_nothing() {
+    let memory = tempfile::Builder::new().prefix("prun-work").tempdir_in("/dev/shm").expect("tmpfs");
+    std::fs::write(memory.path().join("f"), "").expect("ours");
+    let d = memory.path().display().to_string();
+    let out = under(Who::Me, &["-b", &format!("/usr:{d}/nix"), &guest(), "listing", &d, "280"]);
+    assert_eq!(out, ". .. f nix\n");
+}
+
 #[test]
 fn placeholders_are_directories_of_their_own() {
     for who in BOTH {

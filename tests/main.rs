@@ -7,4 +7,5 @@ mod exec;
 mod harness;
 mod life;
 mod listing;
+mod model;
 mod scale;

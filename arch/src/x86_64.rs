@@ -86,6 +86,13 @@ impl Regs {
         self.0.rax = u64::from(number);
     }
 
+    /// For a task that [`Regs::again`] has put before its call: it is behind it, and the call has returned `result`.
+    pub fn leave(&mut self, result: i64) {
+        self.0.rip += CALL_LEN;
+        self.0.rax = result as u64;
+        self.0.orig_rax = u64::MAX;
+    }
+
     /// Lets the call that is about to run return into the trampoline, which restores `args` from the slot.
     ///
     /// `syscall` clobbers rcx, and the kernel returns with the rcx it finds in the frame when that differs from rip.

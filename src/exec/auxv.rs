@@ -29,7 +29,7 @@ pub struct Layout {
 
 /// Takes the stack apart; `None` if it does not end within `bytes`.
 pub fn layout(bytes: &[u8]) -> Option<Layout> {
-    let word = |i: usize| Some(u64::from_ne_bytes(bytes.get(8 * i..8 * i + 8)?.try_into().ok()?));
+    let word = |i: usize| Some(u64::from_ne_bytes(*bytes.get(i.checked_mul(8)?..)?.first_chunk()?));
     let argc = usize::try_from(word(0)?).ok()?;
     let arg_start = word(1)?;
     let mut i = argc.checked_add(2)?;
@@ -84,6 +84,8 @@ mod tests {
         set(&mut auxv, at::EXECFN, 11);
         set(&mut auxv, at::BASE, 1);
         assert_eq!((get(&auxv, at::EXECFN), get(&auxv, at::BASE)), (Some(11), None));
-        assert_eq!(layout(&bytes(&[u64::MAX, 0, 0, 0])), None);
+        for argc in [u64::MAX, u64::MAX / 8, u64::MAX / 8 - 1] {
+            assert_eq!(layout(&bytes(&[argc, 0, 0, 0])), None);
+        }
     }
 }

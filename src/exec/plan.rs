@@ -116,6 +116,8 @@ impl Script {
     }
 
     /// Maps a program as `load_elf_binary()` does; `random` places it.
+    ///
+    /// The bias may be negative, and the entry point anything: sums wrap as the kernel's do.
     pub fn program(&mut self, elf: &Elf, path: &[u8], secret: u64, random: u64) -> Mapped {
         let align = elf.loads.iter().map(|l| l.align).max().unwrap_or(PAGE);
         let first = elf.loads.iter().map(|l| page(l.vaddr)).min().unwrap_or(0);
@@ -130,17 +132,17 @@ impl Script {
         }
         self.close();
         let top = elf.loads.iter().map(|l| l.vaddr + l.memsz).max().unwrap_or(0);
-        let brk = page_up(bias + top) + page((random >> 32) % (1 << 30));
+        let brk = page_up(bias.wrapping_add(top)) + page((random >> 32) % (1 << 30));
         let phdr = elf
             .loads
             .iter()
             .find(|l| l.offset <= elf.phoff && elf.phoff < l.offset + l.filesz)
-            .map_or(bias + elf.phoff, |l| bias + l.vaddr + (elf.phoff - l.offset));
-        Mapped { bias, phdr, entry: bias + elf.entry, brk }
+            .map_or(elf.phoff, |l| l.vaddr + (elf.phoff - l.offset));
+        Mapped { bias, phdr: bias.wrapping_add(phdr), entry: bias.wrapping_add(elf.entry), brk }
     }
 
     fn segment(&mut self, load: &Load, bias: u64) {
-        let start = bias + load.vaddr;
+        let start = bias.wrapping_add(load.vaddr);
         let inside = start % PAGE;
         let file_end = start + load.filesz;
         let end = start + load.memsz;
@@ -187,10 +189,10 @@ impl Script {
         let auxv_at = self.data(auxv);
         let b = mapped.bias;
         let mut bytes: Vec<u8> = [
-            b + start_code,
-            b + end_code,
-            b + start_data,
-            b + end_data,
+            b.wrapping_add(start_code),
+            b.wrapping_add(end_code),
+            b.wrapping_add(start_data),
+            b.wrapping_add(end_data),
             mapped.brk,
             mapped.brk,
             sp,
@@ -239,6 +241,26 @@ impl Script {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_of_any_addresses_has_a_script() {
+        let load =
+            Load { vaddr: 0x1_0000, memsz: 64, filesz: 64, offset: 0, flags: PF_R | PF_X, align: 1 << 63 };
+        let elf = Elf {
+            movable: true,
+            entry: u64::MAX,
+            phoff: 64,
+            phnum: 1,
+            loads: [load].into_iter().collect(),
+            interp: None,
+            stack: None,
+        };
+        let mut s = Script::new();
+        let m = s.program(&elf, b"/p", 1, 7);
+        assert_eq!(m.bias, 0u64.wrapping_sub(0x1_0000), "as far down as the alignment asks");
+        s.describe(&elf, &m, [0; 4], 0, &[]);
+        assert!(!s.finish(1 << 40).1.is_empty());
+    }
 
     #[test]
     fn bss_is_zeroed_to_the_page_and_mapped_behind() {

@@ -8,52 +8,53 @@ const LOOKED_AT: usize = 256;
 /// An interpreter and at most one argument: the rest of the line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shebang<'a> {
-    /// Its path, as written.
+    /// Its path, as written; empty where a NUL comes first, which execve(2) then refuses with `EACCES`.
     pub interpreter: &'a [u8],
-    /// Everything after it, trimmed.
+    /// Everything after it, trimmed; empty where only a NUL follows the blanks.
     pub argument: Option<&'a [u8]>,
 }
 
 /// Reads the line; `None` if the file is no script.
 ///
+/// The kernel looks at [`LOOKED_AT`] bytes, with zeros behind a shorter file. Without a newline among them the line
+/// is cut at the last of them, which becomes the NUL; blanks before that are then no longer trimmed, because zeros
+/// stand between.
+///
 /// # Errors
 /// `ENOEXEC` for an empty line, and for one that is cut off before the interpreter's path ends.
 pub fn parse(head: &[u8]) -> Option<Result<Shebang<'_>, Errno>> {
-    let line = head[..head.len().min(LOOKED_AT)].strip_prefix(b"#!")?;
-    Some(interpret(line, head.len() >= LOOKED_AT))
+    head.starts_with(b"#!").then(|| interpret(&head[..head.len().min(LOOKED_AT)]))
 }
 
-fn interpret(line: &[u8], full: bool) -> Result<Shebang<'_>, Errno> {
-    let blank = |b: &u8| matches!(b, b' ' | b'\t');
-    let line = match line.iter().position(|&b| b == b'\n') {
-        Some(end) => &line[..end],
+fn interpret(head: &[u8]) -> Result<Shebang<'_>, Errno> {
+    let byte = |i: usize| head.get(i).copied().unwrap_or(0);
+    let blank = |i: usize| matches!(byte(i), b' ' | b'\t');
+    let ends = |i: usize| blank(i) || byte(i) == 0;
+    let last = LOOKED_AT - 1;
+    // What strnchr(3) finds: not behind a NUL.
+    let stop = head.iter().position(|&b| matches!(b, b'\n' | 0)).filter(|&i| byte(i) == b'\n');
+    let mut end = match stop {
+        Some(newline) => newline,
         None => {
-            // No newline in sight: the interpreter's path must at least be whole.
-            let start = line.iter().position(|b| !blank(b)).ok_or(Errno::ENOEXEC)?;
-            let ends = line[start..].iter().any(|b| blank(b) || *b == 0);
-            if full && !ends {
-                return Err(Errno::ENOEXEC);
-            }
-            line
+            // The interpreter's path must at least be whole.
+            let name = (2..=last).find(|&i| !blank(i)).ok_or(Errno::ENOEXEC)?;
+            (name..=last).find(|&i| ends(i)).ok_or(Errno::ENOEXEC)?;
+            last
         }
     };
-    // C strings from here on.
-    let line = &line[..line.iter().position(|&b| b == 0).unwrap_or(line.len())];
-    let trim = |s: &'_ [u8]| -> (usize, usize) {
-        let start = s.iter().position(|b| !blank(b)).unwrap_or(s.len());
-        let end = s.iter().rposition(|b| !blank(b)).map_or(start, |i| i + 1);
-        (start, end)
-    };
-    let (start, end) = trim(line);
-    let line = &line[start..end];
-    if line.is_empty() {
-        return Err(Errno::ENOEXEC);
+    while blank(end - 1) {
+        end -= 1;
     }
-    let cut = line.iter().position(blank).unwrap_or(line.len());
-    let (interpreter, rest) = line.split_at(cut);
-    let (start, end) = trim(rest);
-    let argument = (start < end).then(|| &rest[start..end]);
-    Ok(Shebang { interpreter, argument })
+    let name = (2..end).find(|&i| !blank(i)).ok_or(Errno::ENOEXEC)?;
+    let separator = (name..=end).find(|&i| ends(i));
+    let argument = separator.filter(|&i| byte(i) != 0).and_then(|i| (i..=end).find(|&i| !blank(i)));
+    // C strings from here on, the byte at `end` taken for a NUL.
+    let text = |from: usize, to: usize| {
+        let text = head.get(from..to.min(head.len())).unwrap_or_default();
+        &text[..memchr::memchr(0, text).unwrap_or(text.len())]
+    };
+    let name_end = separator.filter(|_| argument.is_some()).unwrap_or(end);
+    Ok(Shebang { interpreter: text(name, name_end), argument: argument.map(|at| text(at, end)) })
 }
 
 #[cfg(test)]
@@ -77,6 +78,8 @@ mod tests {
         assert_eq!(parts(b"#! \t/bin/sh  -e  x \t\n"), some("/bin/sh", Some("-e  x")));
         assert_eq!(parts(b"#!/bin/sh"), some("/bin/sh", None));
         assert_eq!(parts(b"#!/bin/sh\0junk\n"), some("/bin/sh", None));
+        assert_eq!(parts(b"#!/bin/sh "), some("/bin/sh", Some("")));
+        assert_eq!(parts(b"#!\0/bin/sh\n"), some("", None));
         assert_eq!(parts(b"#!\n"), Some(Err(Errno::ENOEXEC)));
         assert_eq!(parts(b"#!   \n"), Some(Err(Errno::ENOEXEC)));
         assert_eq!(parts(b"# !/bin/sh\n"), None);
@@ -88,6 +91,6 @@ mod tests {
         let long = [b"#!/".as_slice(), &[b'a'; 300]].concat();
         assert_eq!(parts(&long), Some(Err(Errno::ENOEXEC)));
         let argument = [b"#!/bin/sh ".as_slice(), &[b'a'; 300]].concat();
-        assert_eq!(parts(&argument), some("/bin/sh", Some(&"a".repeat(246))));
+        assert_eq!(parts(&argument), some("/bin/sh", Some(&"a".repeat(245))));
     }
 }

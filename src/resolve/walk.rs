@@ -91,9 +91,8 @@ impl Resolver {
             if too_long(name) {
                 // The kernel refuses the component itself, if the walk gets that far.
                 self.suffix(b"/")?;
-                for _ in 0..len {
-                    self.host.push(b"x")?;
-                }
+                self.host.push(&self.rest.as_bytes()[end - len..end])?;
+                self.stop(last, last && left > 0)?;
                 break;
             }
             copy[..len].copy_from_slice(name);
@@ -137,13 +136,7 @@ impl Resolver {
                 }
                 Link::Refused(_) => {
                     // The kernel says the same, at this component.
-                    self.suffix(if !last {
-                        b"/."
-                    } else if slash {
-                        b"/"
-                    } else {
-                        b""
-                    })?;
+                    self.stop(last, slash)?;
                     break;
                 }
                 link @ (Link::Text(n) | Link::Jump(n)) => {
@@ -264,10 +257,26 @@ impl Resolver {
         }
     }
 
+    /// Ends the host path at a component that the host refuses: one that was not the last stays so.
+    fn stop(&mut self, last: bool, slash: bool) -> Result<(), Full> {
+        // Not at a node, whatever the last one was.
+        self.place.below += 1;
+        self.suffix(match (last, slash) {
+            (false, _) => b"/.",
+            (true, true) => b"/",
+            (true, false) => b"",
+        })
+    }
+
     /// The directory a walk begins in.
     fn start(&mut self, table: &Table, request: &Request, absolute: bool) -> Result<(), Fault> {
+        self.root = None;
         if !absolute {
-            return Ok(self.go(table, request.base)?);
+            self.go(table, request.base)?;
+            if request.restrict.has(Restrict::IN_ROOT) {
+                self.root = Some(self.place.bind);
+            }
+            return Ok(());
         }
         // A path that starts at the root crosses nothing by that; only a link that leads there does.
         let restrict = Restrict(request.restrict.0 & !Restrict::NO_XDEV);
@@ -280,21 +289,25 @@ impl Resolver {
         if restrict.has(Restrict::BENEATH) {
             return Err(Errno::EXDEV.into());
         }
-        if restrict.has(Restrict::NO_XDEV) && !(request.path[0] == b'/' && self.place.bind == NodeId::ROOT) {
-            // nd_jump_root() allows it to the path itself only.
+        if restrict.has(Restrict::NO_XDEV) && self.root != Some(self.place.bind) {
+            // nd_jump_root() compares with a root that is unknown until an absolute path or `..` has asked for it.
             return Err(Errno::EXDEV.into());
         }
-        Ok(self.go(table, if restrict.has(Restrict::IN_ROOT) { request.base } else { b"/" })?)
+        self.go(table, if restrict.has(Restrict::IN_ROOT) { request.base } else { b"/" })?;
+        self.root = Some(self.place.bind);
+        Ok(())
     }
 
     /// One component up.
     fn up<H: Host>(&mut self, table: &Table, host: &mut H, request: &Request) -> Result<Step, Fault> {
         let restrict = request.restrict;
-        if self.place.below > 0 {
-            // `..` of what is no directory is an error.
+        self.root = self.root.or(Some(NodeId::ROOT));
+        if self.place.below > 0 || table.node(self.place.node).kind() != Kind::Placeholder {
+            // `..` of what is no directory, or of one that may not be searched, is an error.
             let len = self.host.len();
             self.suffix(b"/.")?;
             if let Link::Refused(_) = host.link(self.host.with_nul(), &mut self.link) {
+                self.place.below += 1;
                 return Ok(Step::Done);
             }
             self.host.truncate(len);

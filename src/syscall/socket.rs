@@ -4,20 +4,18 @@
 //! the guest reads the very bytes it passed. A host path that does not fit the 108 bytes of `sun_path` is reached
 //! through a directory that the tracer holds open.
 
+pub mod address;
+mod many;
+
+pub use many::{Piece, Sending};
+
 use super::paths::Named;
 use super::{Action, Call, Exit};
 use crate::path::{Buf, PATH_MAX};
 use crate::resolve::{Follow, Restrict};
 use crate::tracee::memory;
+use address::{ADDR_MAX, MMSG_LEN, MSG_LEN, PATH_AT, name_of, of_path, path_of, set_name};
 use syscalls::{Errno, Sysno};
-
-/// `sizeof(struct sockaddr_un)`.
-const ADDR_MAX: usize = 110;
-/// Offset of `sun_path`.
-const PATH_AT: usize = 2;
-/// `sizeof(struct msghdr)` and `sizeof(struct mmsghdr)`.
-const MSG_LEN: usize = 56;
-const MMSG_LEN: u64 = 64;
 
 /// An address the kernel writes: where, how long the buffer is, and where the length goes.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +23,17 @@ pub(super) struct Place {
     address: u64,
     room: u32,
     length: u64,
+    /// Which message of the call it belongs to.
+    message: u32,
+}
+
+/// Whether an address is going to be a socket's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Binds {
+    /// bind(2): the name is made.
+    Yes,
+    /// It is looked up.
+    No,
 }
 
 /// What the exit stop of a receiving call looks at.
@@ -34,7 +43,7 @@ pub struct Received(smallvec::SmallVec<[Place; 1]>);
 impl Call<'_> {
     /// A call with an address in argument `at` and its length behind it.
     pub(super) fn addr_in(&mut self, at: usize) -> Result<Action, Errno> {
-        let binds = self.regs.number() == Sysno::bind as u32;
+        let binds = if self.regs.number() == Sysno::bind as u32 { Binds::Yes } else { Binds::No };
         if let Some((address, len)) = self.outgoing(self.args[at], self.args[at + 1], binds)? {
             self.args[at] = address;
             self.args[at + 1] = len;
@@ -43,19 +52,16 @@ impl Call<'_> {
     }
 
     /// Translates one address; `None` if it holds no path that has to be.
-    fn outgoing(&mut self, address: u64, len: u64, binds: bool) -> Result<Option<(u64, u64)>, Errno> {
+    fn outgoing(&mut self, address: u64, len: u64, binds: Binds) -> Result<Option<(u64, u64)>, Errno> {
         let len = len as u32 as usize;
-        let mut bytes = [0; ADDR_MAX + 1];
-        if !(PATH_AT + 1..=ADDR_MAX).contains(&len)
-            || memory::read(self.task.tid, address, &mut bytes[..len]).is_err()
-            || u16::from_ne_bytes([bytes[0], bytes[1]]) != libc::AF_UNIX as u16
-            || bytes[PATH_AT] == 0
-        {
+        let mut bytes = [0; ADDR_MAX];
+        if len > ADDR_MAX || memory::read(self.task.tid, address, &mut bytes[..len]).is_err() {
             return Ok(None);
         }
-        let path = &bytes[PATH_AT..len];
-        let n = memchr::memchr(0, path).unwrap_or(path.len());
-        let path = path[..n].to_vec();
+        let Some(path) = path_of(&bytes[..len]) else { return Ok(None) };
+        let path = path.to_vec();
+        let n = path.len();
+        let binds = binds == Binds::Yes;
         self.session.text[..n].copy_from_slice(&path);
         self.session.text[n] = 0;
         let follow = if binds { Follow::Entry } else { Follow::Yes };
@@ -82,8 +88,7 @@ impl Call<'_> {
         if binds {
             self.session.sockets.bound(&host[..host.len() - 1], path);
         }
-        let mut new = (libc::AF_UNIX as u16).to_ne_bytes().to_vec();
-        new.extend_from_slice(&host);
+        let new = of_path(&host[..host.len() - 1]);
         Ok(Some((self.slot.push(&new)?, new.len() as u64)))
     }
 
@@ -93,7 +98,7 @@ impl Call<'_> {
         if address == 0 || memory::read(self.task.tid, length, &mut room).is_err() {
             return Ok(Action::Run);
         }
-        let place = Place { address, room: u32::from_ne_bytes(room), length };
+        let place = Place { address, room: u32::from_ne_bytes(room), length, message: 0 };
         Ok(Action::RunThen(Exit::Received(Received([place].into_iter().collect()))))
     }
 
@@ -116,43 +121,13 @@ impl Call<'_> {
         if name == 0 {
             return Ok(None);
         }
-        let Some((address, len)) = self.outgoing(name, u64::from(len), false)? else { return Ok(None) };
-        bytes[..8].copy_from_slice(&address.to_ne_bytes());
-        bytes[8..12].copy_from_slice(&(len as u32).to_ne_bytes());
+        let Some((address, len)) = self.outgoing(name, u64::from(len), Binds::No)? else { return Ok(None) };
+        set_name(&mut bytes, address, len as u32);
         Ok(Some(self.slot.push(&bytes)?))
     }
 
-    /// sendmmsg(2) may send fewer messages than asked for: it sends those before the first with a path, or, if
-    /// that one comes first, none but an error says so; callers then send it singly.
-    pub(super) fn sendmmsg(&mut self) -> Result<Action, Errno> {
-        let count = u64::from(self.args[2] as u32).min(1024);
-        for i in 0..count {
-            let Some(at) = self.args[1].checked_add(i * MMSG_LEN) else { break };
-            let Some(bytes) = self.message(at) else { break };
-            let (name, len) = name_of(&bytes);
-            if name == 0 {
-                continue;
-            }
-            let Some((address, len)) = self.outgoing(name, u64::from(len), false)? else { continue };
-            if i > 0 {
-                self.args[2] = i;
-                break;
-            }
-            // The first: its own address is replaced where the guest keeps it only for the kernel to read.
-            let mut copy = bytes;
-            copy[..8].copy_from_slice(&address.to_ne_bytes());
-            copy[8..12].copy_from_slice(&(len as u32).to_ne_bytes());
-            self.args = [self.args[0], self.slot.push(&copy)?, self.args[3], 0, 0, 0];
-            self.number = Some(Sysno::sendmsg);
-            return Ok(Action::RunThen(Exit::Received(Received(
-                [Place { address: 0, room: 0, length: at + MSG_LEN as u64 }].into_iter().collect(),
-            ))));
-        }
-        Ok(Action::Run)
-    }
-
     pub(super) fn recvmsg(&mut self) -> Result<Action, Errno> {
-        let place = self.incoming_message(self.args[1]);
+        let place = self.incoming_message(self.args[1], 0);
         Ok(match place {
             Some(place) => Action::RunThen(Exit::Received(Received([place].into_iter().collect()))),
             None => Action::Run,
@@ -162,14 +137,14 @@ impl Call<'_> {
     pub(super) fn recvmmsg(&mut self) -> Result<Action, Errno> {
         let count = u64::from(self.args[2] as u32).min(1024);
         let places: smallvec::SmallVec<[Place; 1]> = (0..count)
-            .filter_map(|i| self.incoming_message(self.args[1].checked_add(i * MMSG_LEN)?))
+            .filter_map(|i| self.incoming_message(self.args[1].checked_add(i * MMSG_LEN)?, i as u32))
             .collect();
         Ok(if places.is_empty() { Action::Run } else { Action::RunThen(Exit::Received(Received(places))) })
     }
 
-    fn incoming_message(&self, at: u64) -> Option<Place> {
+    fn incoming_message(&self, at: u64, message: u32) -> Option<Place> {
         let (address, room) = name_of(&self.message(at)?);
-        (address != 0).then_some(Place { address, room, length: at + 8 })
+        (address != 0).then_some(Place { address, room, length: at + 8, message })
     }
 
     /// At the exit stop: every address that is a path of the host becomes the guest's.
@@ -178,13 +153,10 @@ impl Call<'_> {
         if result < 0 {
             return;
         }
-        for place in &received.0 {
-            if place.address == 0 {
-                // One message of sendmmsg(2), sent as sendmsg(2): its length, and that it was one.
-                if memory::write(self.task.tid, place.length, &(result as u32).to_ne_bytes()).is_ok() {
-                    self.regs.set_result(1);
-                }
-            } else if let Err(e) = self.incoming(place) {
+        // recvmmsg(2) returns how many messages it has got; what it has not written is not looked at.
+        let many = self.regs.number() == Sysno::recvmmsg as u32;
+        for place in received.0.iter().filter(|p| !many || i64::from(p.message) < result) {
+            if let Err(e) = self.incoming(place) {
                 crate::note!(1, "an address could not be translated back: {}", crate::sys::io(e));
             }
         }
@@ -196,15 +168,8 @@ impl Call<'_> {
         let len = u32::from_ne_bytes(len) as usize;
         let have = len.min(place.room as usize).min(ADDR_MAX);
         let mut bytes = [0; ADDR_MAX];
-        if have <= PATH_AT {
-            return Ok(());
-        }
         memory::read(self.task.tid, place.address, &mut bytes[..have])?;
-        if u16::from_ne_bytes([bytes[0], bytes[1]]) != libc::AF_UNIX as u16 || bytes[PATH_AT] == 0 {
-            return Ok(());
-        }
-        let path = &bytes[PATH_AT..have];
-        let path = &path[..memchr::memchr(0, path).unwrap_or(path.len())];
+        let Some(path) = path_of(&bytes[..have]) else { return Ok(()) };
         let guest = match self.session.sockets.guest(path) {
             Some(guest) => guest,
             None => {
@@ -215,17 +180,9 @@ impl Call<'_> {
                 out.as_bytes().to_vec()
             }
         };
-        let mut new = bytes[..PATH_AT].to_vec();
-        new.extend_from_slice(&guest);
-        new.push(0);
+        let new = of_path(&guest);
         let fits = new.len().min(place.room as usize);
         memory::write(self.task.tid, place.address, &new[..fits])?;
         memory::write(self.task.tid, place.length, &(new.len() as u32).to_ne_bytes())
     }
-}
-
-/// `msg_name` and `msg_namelen`.
-fn name_of(message: &[u8; MSG_LEN]) -> (u64, u32) {
-    let word = |at: usize| message[at..at + 8].try_into().map_or(0, u64::from_ne_bytes);
-    (word(0), word(8) as u32)
 }

@@ -4,6 +4,7 @@
 //! list, such as one of a newer kernel, answers `ENOSYS`: nothing passes untranslated. A test walks the kernel's
 //! own list (Linux 6.18, crate `syscalls`, and the installed headers) and fails for a call that is not here.
 
+use crate::syscall::dirents::merge::Layout;
 use syscalls::{Errno, Sysno as S};
 
 /// Number of slots in the index: numbers of Linux 6.18 end at 469.
@@ -68,8 +69,8 @@ pub enum Work {
     Getcwd,
     /// readlink(2): links of /proc; path, buffer and size in arguments N, N + 1 and N + 2.
     Readlink(u8),
-    /// getdents(2), false, and getdents64(2), true.
-    Getdents(bool),
+    /// getdents(2) or getdents64(2).
+    Getdents(Layout),
     /// execve(2): path in argument N, flags of execveat(2) in argument 4 when N is 1.
     Exec(u8),
     /// unshare(2).
@@ -176,8 +177,8 @@ pub static ROWS: &[Row] = &[
     r(S::inotify_add_watch, &[Pass, Unless(2, IN_DONT_FOLLOW)], Paths(Reads)),
     r(S::fanotify_mark, &[Pass, Pass, Pass, At, Unless(1, FAN_DONT_FOLLOW)], Paths(Reads)),
     r(S::uselib, &[Path], Paths(Reads)),
-    w(S::getdents, &[], Work::Getdents(false), When::Merged),
-    w(S::getdents64, &[], Work::Getdents(true), When::Merged),
+    w(S::getdents, &[], Work::Getdents(Layout::Old), When::Merged),
+    w(S::getdents64, &[], Work::Getdents(Layout::Wide), When::Merged),
     // Changing what is there.
     r(S::truncate, &[Path], Paths(Changes)),
     r(S::chmod, &[Path], Paths(Changes)),

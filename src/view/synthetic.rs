@@ -34,14 +34,14 @@ impl StandIns {
     ///
     /// # Errors
     /// Without /proc, or when some hundreds of placeholders exist.
-    pub fn next<const N: usize>(&mut self, guest: &crate::path::Buf<N>) -> Result<HostPath, Failure> {
+    pub fn next(&mut self, guest: &[u8]) -> Result<HostPath, Failure> {
         loop {
             while let Some(path) = self.ready.pop() {
                 if self.hold(&path) {
                     return Ok(path);
                 }
             }
-            self.refill(guest.as_bytes())?;
+            self.refill(guest)?;
         }
     }
 

@@ -31,6 +31,18 @@ pub fn run(job: &str, rest: &[&str]) -> i32 {
             println!("{}", name(sc!(SYS_execveat, fd, c"".as_ptr(), argv.as_ptr(), 0, AT_EMPTY_PATH)));
             97
         }
+        "execs" => {
+            // Each in a child; what was started prints its arguments.
+            for i in 0..rest[1].parse().expect("a number") {
+                let path = format!("{}/s{i}", rest[0]);
+                let status = std::process::Command::new(&path).status();
+                match status {
+                    Ok(status) => println!("s{i} -> {status}"),
+                    Err(e) => println!("s{i} -> {e}"),
+                }
+            }
+            0
+        }
         "busy" => {
             println!("write own program -> {}", name(sc!(SYS_open, c"/proc/self/exe".as_ptr(), O_WRONLY)));
             0

@@ -19,6 +19,11 @@ mod torture;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
+    if args[0].ends_with("/e") {
+        // The interpreter of a script.
+        println!("{:?}", args.iter().map(|a| (a.len(), &a[..a.len().min(20)])).collect::<Vec<_>>());
+        return;
+    }
     let rest: Vec<&str> = args.iter().skip(2).map(String::as_str).collect();
     let status = match args.get(1).map(String::as_str) {
         Some("paths") => paths::run(rest[0]),

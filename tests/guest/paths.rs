@@ -405,6 +405,35 @@ fn sequences(dir: &str) {
     }
 }
 
+extern "C" fn nothing(_: i32) {}
+
+/// More messages than the receiver's queue holds: sent without waiting, and waiting until a signal comes.
+fn full(from: i64, to: i64, address: &[u8]) {
+    let mut data = *b"x";
+    let mut iov = iovec { iov_base: data.as_mut_ptr().cast(), iov_len: 1 };
+    let mut m: mmsghdr = unsafe { std::mem::zeroed() };
+    (m.msg_hdr.msg_name, m.msg_hdr.msg_namelen) = (address.as_ptr() as *mut c_void, address.len() as u32);
+    (m.msg_hdr.msg_iov, m.msg_hdr.msg_iovlen) = (&raw mut iov, 1);
+    let mut vector = vec![m; 600];
+    for (label, flags, restart) in
+        [("at once", MSG_DONTWAIT, 0), ("interrupted", 0, 0), ("restartable", 0, SA_RESTART)]
+    {
+        unsafe {
+            let mut sa: sigaction = std::mem::zeroed();
+            sa.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+            sa.sa_flags = restart;
+            sigaction(SIGALRM, &raw const sa, std::ptr::null_mut());
+            let once = timeval { tv_sec: 0, tv_usec: 300_000 };
+            let it = itimerval { it_interval: timeval { tv_sec: 0, tv_usec: 0 }, it_value: once };
+            setitimer(ITIMER_REAL, &raw const it, std::ptr::null_mut());
+        }
+        let r = sc!(SYS_sendmmsg, from, vector.as_mut_ptr(), vector.len(), flags);
+        println!("sendmmsg {label} -> {}", name(r));
+        unsafe { usleep(if flags == 0 { 0 } else { 350_000 }) };
+        while sc!(SYS_recvfrom, to, data.as_mut_ptr(), 1, MSG_DONTWAIT, 0, 0) >= 0 {}
+    }
+}
+
 fn sockets(dir: &str) {
     let long = format!("{dir}/{}", "d/../".repeat(12));
     for (label, p) in [
@@ -466,7 +495,69 @@ fn sockets(dir: &str) {
     (msg.msg_name, msg.msg_namelen) = (from.as_mut_ptr().cast(), 110);
     let r = sc!(SYS_recvmsg, b, &raw mut msg, MSG_DONTWAIT);
     println!("recvmsg -> {} {}", name(r), show(dir, &from[2..(msg.msg_namelen as usize).max(2)]));
-    for p in ["dg-a", "dg-b"] {
+    let (e, relative) = pair("dg-c");
+    let (d, deeper) = pair(&format!("{dir}/d/dg-d"));
+    let missing = [&[AF_UNIX as u8, 0], format!("{dir}/missing/s").as_bytes(), b"\0"].concat();
+    let unbound = [&[AF_UNIX as u8, 0, 0], b"prun-test-nobody".as_slice()].concat();
+    let bad: Vec<u8> = vec![];
+    let lists: [(&str, Vec<&Vec<u8>>); 7] = [
+        ("three", vec![&to, &deeper, &relative]),
+        ("same", vec![&to, &to, &to]),
+        ("mixed", vec![&relative, &to, &relative, &relative, &deeper]),
+        ("second missing", vec![&to, &missing, &deeper]),
+        ("first missing", vec![&missing, &to]),
+        ("abstract", vec![&to, &unbound, &to]),
+        ("bad pointer", vec![&deeper, &bad, &to]),
+    ];
+    for (label, list) in lists {
+        let mut data = *b"0123456789";
+        let mut iovs: Vec<iovec> =
+            (1..=list.len()).map(|n| iovec { iov_base: data.as_mut_ptr().cast(), iov_len: n }).collect();
+        let mut vector: Vec<mmsghdr> = vec![];
+        for (i, to) in list.iter().enumerate() {
+            let mut m: mmsghdr = unsafe { std::mem::zeroed() };
+            (m.msg_hdr.msg_name, m.msg_hdr.msg_namelen) = (to.as_ptr() as *mut c_void, to.len() as u32);
+            if to.is_empty() {
+                (m.msg_hdr.msg_name, m.msg_hdr.msg_namelen) = (8 as *mut c_void, 20);
+            }
+            (m.msg_hdr.msg_iov, m.msg_hdr.msg_iovlen, m.msg_len) = (&raw mut iovs[i], 1, 77);
+            vector.push(m);
+        }
+        let before: Vec<usize> = vector.iter().map(|m| m.msg_hdr.msg_name as usize).collect();
+        let r = sc!(SYS_sendmmsg, a, vector.as_mut_ptr(), vector.len(), 0);
+        let lengths: Vec<u32> = vector.iter().map(|m| m.msg_len).collect();
+        let kept = vector.iter().map(|m| m.msg_hdr.msg_name as usize).eq(before);
+        println!("sendmmsg {label} -> {} {lengths:?} {kept}", name(r));
+        for (at, s) in [("b", b), ("d", d)] {
+            let mut froms = [[0u8; 110]; 6];
+            let mut buffers = [[0u8; 16]; 6];
+            let mut iovs: Vec<iovec> =
+                buffers.iter_mut().map(|b| iovec { iov_base: b.as_mut_ptr().cast(), iov_len: 16 }).collect();
+            froms[5][..10].copy_from_slice(b"\x01\0/proc/1x");
+            let mut vector: Vec<mmsghdr> = (0..6)
+                .map(|i| {
+                    let mut m: mmsghdr = unsafe { std::mem::zeroed() };
+                    m.msg_hdr.msg_name = froms[i].as_mut_ptr().cast();
+                    m.msg_hdr.msg_namelen = 110;
+                    (m.msg_hdr.msg_iov, m.msg_hdr.msg_iovlen) = (&raw mut iovs[i], 1);
+                    m
+                })
+                .collect();
+            let r = sc!(SYS_recvmmsg, s, vector.as_mut_ptr(), 6, MSG_DONTWAIT, 0);
+            let got: Vec<String> = vector
+                .iter()
+                .zip(&froms)
+                .map(|(m, from)| {
+                    let len = (m.msg_hdr.msg_namelen as usize).clamp(2, 110);
+                    format!("{}:{}", m.msg_len, show(dir, &from[2..len]).trim_end_matches('\0'))
+                })
+                .collect();
+            println!("recvmmsg {at} after {label} -> {} {got:?}", name(r));
+        }
+        while sc!(SYS_recvfrom, e, data.as_mut_ptr(), 0, MSG_DONTWAIT, 0, 0) >= 0 {}
+    }
+    full(a, b, &to);
+    for p in ["dg-a", "dg-b", "dg-c", "d/dg-d"] {
         sc!(SYS_unlink, c(p.as_bytes()).as_ptr());
     }
 }
