@@ -50,6 +50,8 @@ pub enum Exit {
     Listing(Listing),
     /// Addresses that the kernel wrote.
     Received(Received),
+    /// Names of the kernel.
+    Uname,
 }
 
 /// A call that is being worked on.
@@ -124,6 +126,7 @@ impl<'a> Call<'a> {
                 Ok(Action::Run)
             }
             Work::FdChange => self.fd_change(),
+            Work::Uname => Ok(Action::RunThen(Exit::Uname)),
             Work::Refuse(errno) => {
                 // Bad arguments first, in the kernel's order: a path that cannot be looked up is its own error.
                 if let (false, Some(e)) = (row.args.is_empty(), self.lookup_error(row)) {
@@ -163,6 +166,24 @@ impl<'a> Call<'a> {
             Exit::Received(received) => {
                 self.received(&received);
                 None
+            }
+            Exit::Uname => {
+                self.renamed();
+                None
+            }
+        }
+    }
+
+    /// uname(2) has filled the structure: some names are others for the guest.
+    fn renamed(&mut self) {
+        let at = self.regs.args()[0];
+        let Some(names) = self.session.emulation.kernel.as_ref().filter(|_| self.regs.result() == 0) else {
+            return;
+        };
+        for (offset, field) in crate::emulate::uname::changes(names) {
+            // The kernel has just written there; it fails only if another thread has unmapped it since.
+            if memory::write(self.task.tid, at.wrapping_add(offset), &field).is_err() {
+                self.regs.set_result(-i64::from(Errno::EFAULT.into_raw()));
             }
         }
     }

@@ -30,6 +30,8 @@ pub struct Binding {
     pub guest: GuestPath,
     /// Whether it may be written.
     pub access: Access,
+    /// Whether a symbolic link at the guest path is followed, or hidden by what is shown.
+    pub follow: Follow,
 }
 
 /// The guest's file tree.
@@ -63,7 +65,14 @@ impl View {
         let mut resolver = Resolver::new();
         let mut parents: FxMap<Vec<u8>, Vec<u8>> = FxMap::default();
         for binding in order {
-            let guest = canonical(&table, host, &mut resolver, &mut parents, binding.guest.as_bytes());
+            let guest = canonical(
+                &table,
+                host,
+                &mut resolver,
+                &mut parents,
+                binding.guest.as_bytes(),
+                binding.follow,
+            );
             let mut at = NodeId::ROOT;
             let mut path = Buf::<PATH_MAX>::new();
             let mut names = components(&guest).peekable();
@@ -147,13 +156,15 @@ fn merged<H: Host>(table: &Table, host: &mut H, resolver: &mut Resolver) -> Vec<
     all
 }
 
-/// The guest path with links followed as far as the guest has anything, the rest as it stands.
+/// The guest path with links followed as far as the guest has anything, the rest as it stands; `follow` is about a
+/// link that is its last component.
 fn canonical<H: Host>(
     table: &Table,
     host: &mut H,
     resolver: &mut Resolver,
     parents: &mut FxMap<Vec<u8>, Vec<u8>>,
     guest: &[u8],
+    follow: Follow,
 ) -> Vec<u8> {
     let cut = guest.iter().rposition(|&b| b == b'/').unwrap_or(0);
     let (parent, name) = (&guest[..cut], &guest[cut + 1..]);
@@ -162,7 +173,7 @@ fn canonical<H: Host>(
     } else if let Some(known) = parents.get(parent) {
         known.clone()
     } else {
-        let found = canonical(table, host, resolver, parents, parent);
+        let found = canonical(table, host, resolver, parents, parent, Follow::Yes);
         parents.insert(parent.to_vec(), found.clone());
         found
     };
@@ -170,7 +181,7 @@ fn canonical<H: Host>(
         return base;
     }
     let mut text = [0; PATH_MAX];
-    let request = Request { base: &base, path: name, follow: Follow::Yes, restrict: Restrict::default() };
+    let request = Request { base: &base, path: name, follow, restrict: Restrict::default() };
     let seen = match resolver.resolve(table, host, &request) {
         Ok(found) if !found.void => {
             !matches!(host.link(resolver.host(), &mut text), crate::resolve::Link::Refused(_))

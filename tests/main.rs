@@ -2,8 +2,10 @@
 
 mod cli;
 mod differential;
+mod dist;
 mod exec;
 mod harness;
 mod life;
 mod listing;
+mod options;
 mod scale;

@@ -39,6 +39,8 @@ pub struct Needs {
     pub read_only: bool,
     /// Tasks are put on the tracer's CPU.
     pub placed: bool,
+    /// uname(2) is not the kernel's.
+    pub renamed: bool,
     /// Lets the loader's openat(2) pass.
     pub secret: u64,
 }
@@ -70,7 +72,8 @@ fn verdict(number: usize, needs: &Needs) -> Verdict {
         When::Merged if !needs.merged => Verdict::Return(ALLOW),
         When::ReadOnly if !needs.read_only => Verdict::Return(ALLOW),
         When::Placed if !needs.placed => Verdict::Return(ALLOW),
-        When::Merged | When::ReadOnly | When::Placed => Verdict::Stop,
+        When::Renamed if !needs.renamed => Verdict::Return(ALLOW),
+        When::Merged | When::ReadOnly | When::Placed | When::Renamed => Verdict::Stop,
         when => Verdict::Check(when),
     }
 }
@@ -197,8 +200,13 @@ mod tests {
         run(&program(needs), &Data { nr, arch: AUDIT_ARCH, ip, args }).0
     }
 
-    const NEEDS: Needs =
-        Needs { merged: true, read_only: false, placed: false, secret: 0x1234_5678_9abc_def0 };
+    const NEEDS: Needs = Needs {
+        merged: true,
+        read_only: false,
+        placed: false,
+        renamed: false,
+        secret: 0x1234_5678_9abc_def0,
+    };
 
     #[test]
     fn verdicts_follow_the_table() {

@@ -94,6 +94,8 @@ pub enum Work {
     Affinity,
     /// A change through a descriptor, argument 0.
     FdChange,
+    /// uname(2).
+    Uname,
     /// A call that is refused once its path arguments are what the kernel accepts.
     Refuse(Errno),
 }
@@ -113,6 +115,8 @@ pub enum When {
     ReadOnly,
     /// If tasks are put on the tracer's CPU.
     Placed,
+    /// If the kernel has another name for the guest.
+    Renamed,
 }
 
 /// One system call.
@@ -242,6 +246,7 @@ pub static ROWS: &[Row] = &[
     w(S::recvfrom, &[], AddrOut(4), When::NotNull(4)),
     r(S::recvmsg, &[], Work::RecvMsg),
     r(S::recvmmsg, &[], Work::RecvMmsg),
+    w(S::uname, &[], Work::Uname, When::Renamed),
     // Mounts and what else only the administrator may: as for an ordinary user, after the paths were looked up.
     r(S::chroot, &[Path], Refuse(Errno::EPERM)),
     r(S::mount, &[], Refuse(Errno::EPERM)),
@@ -322,7 +327,6 @@ pub static NO_PATH: &[S] = &[
     S::exit,
     S::wait4,
     S::kill,
-    S::uname,
     S::semget,
     S::semop,
     S::semctl,

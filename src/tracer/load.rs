@@ -133,7 +133,8 @@ fn load(
         script.share(&shared_file(session), secret);
     }
     if let Some(plan) = &plan {
-        correct(tid, &regs, plan, &mut script, secret)?;
+        let hwcap = session.emulation.kernel.as_ref().and_then(|k| k.hwcap);
+        correct(tid, &regs, plan, &mut script, secret, hwcap)?;
     }
     let (address, bytes) = script.finish(regs.sp() - 256);
     memory::write(tid, address, &bytes)?;
@@ -151,7 +152,14 @@ fn load(
 }
 
 /// Corrects what the kernel has told the program about itself, and maps the program where it is carried.
-fn correct(tid: i32, regs: &Regs, plan: &Plan, script: &mut Script, secret: u64) -> Result<(), Errno> {
+fn correct(
+    tid: i32,
+    regs: &Regs,
+    plan: &Plan,
+    script: &mut Script,
+    secret: u64,
+    hwcap: Option<u64>,
+) -> Result<(), Errno> {
     let mut size = 8192;
     let (mut stack, layout) = loop {
         let mut bytes = vec![0; size];
@@ -170,6 +178,9 @@ fn correct(tid: i32, regs: &Regs, plan: &Plan, script: &mut Script, secret: u64)
     if let Some(address) = execfn {
         memory::write(tid, address, &[&plan.execfn, b"\0".as_slice()].concat())?;
     }
+    if let Some(hwcap) = hwcap {
+        auxv::set(vector, at::HWCAP, hwcap);
+    }
     if let Some(carried) = &plan.carried {
         let elf = &carried.elf;
         let base = auxv::get(vector, at::PHDR).unwrap_or(0) & !(prun_arch::layout::PAGE - 1);
@@ -185,8 +196,9 @@ fn correct(tid: i32, regs: &Regs, plan: &Plan, script: &mut Script, secret: u64)
         let or = |a: u64, b: u64| if a == 0 { b } else { a };
         let env = or(layout.env_start, top);
         script.describe(elf, &mapped, [or(layout.arg_start, env), env, env, top], regs.sp(), vector);
-        let vector = vector.to_vec();
-        memory::write(tid, regs.sp() + layout.auxv as u64, &vector)?;
+    }
+    if hwcap.is_some() || plan.carried.is_some() {
+        memory::write(tid, regs.sp() + layout.auxv as u64, vector)?;
     }
     if plan.rename {
         let name = plan.execfn.rsplit(|&b| b == b'/').next().unwrap_or(b"");
