@@ -11,6 +11,7 @@ mod dirents;
 mod link;
 mod open;
 mod paths;
+mod readonly;
 mod socket;
 
 use crate::exec;
@@ -52,6 +53,8 @@ pub enum Exit {
     Received(Received),
     /// Names of the kernel.
     Uname,
+    /// A permission to write that the kernel grants and a read-only mount does not.
+    Asked,
 }
 
 /// A call that is being worked on.
@@ -93,10 +96,7 @@ impl<'a> Call<'a> {
     /// What the call shall return instead of being run.
     pub fn enter(&mut self, row: &'static Row) -> Result<Action, Errno> {
         match row.work {
-            Work::Paths(touch) => {
-                self.translate(row, touch)?;
-                Ok(Action::Run)
-            }
+            Work::Paths(touch) => self.translate(row, touch),
             Work::Open(flags) => self.open(row, flags),
             Work::Creat => self.creat(row),
             Work::Open2 => self.open2(),
@@ -165,6 +165,12 @@ impl<'a> Call<'a> {
             Exit::Listing(listing) => self.listed(listing),
             Exit::Received(received) => {
                 self.received(&received);
+                None
+            }
+            Exit::Asked => {
+                if self.regs.result() == 0 {
+                    self.regs.set_result(-i64::from(Errno::EROFS.into_raw()));
+                }
                 None
             }
             Exit::Uname => {

@@ -12,7 +12,7 @@ mod reverse;
 mod synthetic;
 mod table;
 
-pub use reverse::Reverse;
+pub use reverse::{Reverse, Ways};
 pub use synthetic::StandIns;
 pub use table::{Access, Kind, Node, NodeId, Table};
 
@@ -104,6 +104,16 @@ impl View {
     /// Writes the guest path of a host path to `out`; false where the guest cannot see it.
     pub fn guest(&self, host: &[u8], out: &mut Buf<PATH_MAX>) -> bool {
         self.reverse.guest(&self.table, host, out)
+    }
+
+    /// As [`View::guest`], by a binding with this access where one is given.
+    pub fn guest_by(&self, host: &[u8], access: Option<Access>, out: &mut Buf<PATH_MAX>) -> bool {
+        self.reverse.guest_by(&self.table, host, access, out)
+    }
+
+    /// How the guest may reach a host path: absolute and normal.
+    pub fn ways(&self, host: &[u8]) -> Ways {
+        self.reverse.ways(&self.table, host)
     }
 
     /// Whether any directory's listing differs from the host's.

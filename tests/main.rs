@@ -7,5 +7,6 @@ mod exec;
 mod harness;
 mod life;
 mod listing;
+mod mounts;
 mod options;
 mod scale;

@@ -30,6 +30,10 @@ const ARCH: u32 = 4;
 const IP: u32 = 8;
 const ARGS: u32 = 16;
 
+/// Requests of ioctl(2) that ask for `mnt_want_write_file()` on a descriptor that is only read: `FS_IOC_SETFLAGS`,
+/// `FS_IOC_FSSETXATTR`, `FS_IOC_SETVERSION` and, of ext4, `EXT4_IOC_SETVERSION_OLD` (`<linux/fs.h>`).
+const ATTRIBUTE_REQUESTS: [u32; 4] = [0x4008_6602, 0x401c_5820, 0x4008_7602, 0x4008_6604];
+
 /// What the filter depends on besides the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
@@ -72,6 +76,7 @@ fn verdict(number: usize, needs: &Needs) -> Verdict {
         When::Merged if !needs.merged => Verdict::Return(ALLOW),
         When::ReadOnly if !needs.read_only => Verdict::Return(ALLOW),
         When::Placed if !needs.placed => Verdict::Return(ALLOW),
+        When::SetsAttributes if !needs.read_only => Verdict::Return(ALLOW),
         When::Renamed if !needs.renamed => Verdict::Return(ALLOW),
         When::Merged | When::ReadOnly | When::Placed | When::Renamed => Verdict::Stop,
         when => Verdict::Check(when),
@@ -131,6 +136,14 @@ fn leaf(verdict: Verdict, needs: &Needs) -> Vec<sock_filter> {
         Verdict::Check(When::Flag(arg, bits)) => {
             out.push(ins(LD, 0, 0, low(arg)));
             out.push(ins(JSET, 1, 0, bits));
+            out.push(ins(RET, 0, 0, ALLOW));
+        }
+        Verdict::Check(When::SetsAttributes) => {
+            out.push(ins(LD, 0, 0, low(1)));
+            for (i, request) in ATTRIBUTE_REQUESTS.iter().enumerate() {
+                // Over the rest of the list and the verdict behind it.
+                out.push(ins(JEQ, (ATTRIBUTE_REQUESTS.len() - i) as u8, 0, *request));
+            }
             out.push(ins(RET, 0, 0, ALLOW));
         }
         Verdict::Check(_) => {}

@@ -115,6 +115,8 @@ pub enum When {
     ReadOnly,
     /// If tasks are put on the tracer's CPU.
     Placed,
+    /// If argument 1 is a request of ioctl(2) that changes a file, and some binding is read-only.
+    SetsAttributes,
     /// If the kernel has another name for the guest.
     Renamed,
 }
@@ -207,6 +209,7 @@ pub static ROWS: &[Row] = &[
     w(S::fchown, &[], FdChange, When::ReadOnly),
     w(S::fsetxattr, &[], FdChange, When::ReadOnly),
     w(S::fremovexattr, &[], FdChange, When::ReadOnly),
+    w(S::ioctl, &[], FdChange, When::SetsAttributes),
     // Entries of directories.
     r(S::mkdir, &[Entry], Paths(Makes)),
     r(S::mkdirat, &[At, Entry], Paths(Makes)),
@@ -292,7 +295,6 @@ pub static NO_PATH: &[S] = &[
     S::rt_sigaction,
     S::rt_sigprocmask,
     S::rt_sigreturn,
-    S::ioctl,
     S::pread64,
     S::pwrite64,
     S::readv,
