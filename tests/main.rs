@@ -1,6 +1,7 @@
 //! The integration tests: one binary, modules by subject, with the guest program of `tests/guest`.
 
 mod cli;
+mod daemons;
 mod differential;
 mod dist;
 mod exec;
