@@ -81,15 +81,13 @@ fn they_are_killed_if_that_was_asked_for() {
     let script = "cd /shown; trap '' TERM HUP INT; sleep 300.5 & echo $! > a; \
         sleep 300.5 & kill -STOP $!; echo $! > b; setsid sleep 300.5 & echo $! > c; \
         (while :; do (sleep 300.5 & echo $! >> e) ; sleep 0.001; done) & echo $! > d; sleep 0.3; exit 4";
-    for option in ["--kill-on-exit"] {
-        let (status, took) = leave(&[option], dir.path(), script);
-        assert_eq!(status, Some(4));
-        assert!(took < Duration::from_secs(20), "{took:?}");
-        let pids: String = ["a", "b", "c", "d", "e"].iter().map(|f| read(&dir.path().join(f))).collect();
-        assert!(pids.lines().count() > 10, "{pids}");
-        let left: Vec<&str> = pids.lines().filter(|pid| alive(pid)).collect();
-        assert!(left.is_empty(), "alive when prun had ended: {left:?}");
-    }
+    let (status, took) = leave(&["--kill-on-exit"], dir.path(), script);
+    assert_eq!(status, Some(4));
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let pids: String = ["a", "b", "c", "d", "e"].iter().map(|f| read(&dir.path().join(f))).collect();
+    assert!(pids.lines().count() > 10, "{pids}");
+    let left: Vec<&str> = pids.lines().filter(|pid| alive(pid)).collect();
+    assert!(left.is_empty(), "alive when prun had ended: {left:?}");
 }
 
 #[test]
