@@ -15,6 +15,7 @@ fn resolve(c: &mut Criterion) {
                 host: HostPath::new(b"/usr"),
                 guest: GuestPath::new(format!("/nix/p{i}").as_bytes()),
                 access: Access::ReadWrite,
+                follow: Follow::Yes,
             })
             .collect();
         let calls = prun::session::Counter::default();

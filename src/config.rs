@@ -1,21 +1,50 @@
 //! What the user wants, checked and complete: made once from the command line and the environment.
+//!
+//! * [`binding`]: `-b` and the sets of bindings of `-R` and `-S`. * [`identity`]: `-0` and `-i`.
+//! * [`kernel`]: `-k`. * [`ports`]: `-p` and `-n`. * [`qemu`]: `-q`.
+//! * [`variables`]: `PROOT_*` and `PRUN_*`.
 
-use crate::cli::Cli;
+pub mod binding;
+pub mod identity;
+pub mod kernel;
+mod nix_conf;
+pub mod ports;
+pub mod qemu;
+mod variables;
+
+pub use identity::Identity;
+pub use kernel::KernelNames;
+pub use ports::Ports;
+pub use qemu::Qemu;
+
+use crate::cli::{Cli, Dialect};
 use crate::error::Failure;
 use crate::path::{GuestPath, HostPath};
 use crate::report;
+use crate::resolve::Follow;
 use crate::tracer::{Engine, launch};
 use crate::view::{Access, Binding};
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsString};
 use std::io::Error;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-mod nix_conf;
+/// What becomes of processes that the command leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftovers {
+    /// They go on, with their view intact; prun does not wait for them.
+    GoOn,
+    /// They are killed before prun ends.
+    Killed,
+    /// prun ends when the last of them has.
+    Awaited,
+}
 
 /// One session's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Whose habits prun has.
+    pub dialect: Dialect,
     /// Host directory shown at `/`.
     pub root: HostPath,
     /// In the order given.
@@ -28,6 +57,16 @@ pub struct Config {
     pub default_shell: bool,
     /// `NAME=value` each.
     pub environment: Vec<CString>,
+    /// Whom the guest takes itself for.
+    pub identity: Identity,
+    /// What uname(2) says, where that was asked for.
+    pub kernel: Option<KernelNames>,
+    /// How ports are mapped, where that was asked for.
+    pub ports: Option<Ports>,
+    /// What runs programs of another machine.
+    pub qemu: Option<Qemu>,
+    /// What becomes of processes that the command leaves.
+    pub leftovers: Leftovers,
     /// Print counters at the end.
     pub stats: bool,
     /// How arguments are put back.
@@ -40,18 +79,12 @@ impl Config {
     /// # Errors
     /// When a folder that must exist does not, or a value makes no sense.
     pub fn new(cli: Cli) -> Result<Self, Failure> {
-        report::set_level(cli.verbose);
-        let root = cli.rootfs.as_deref().unwrap_or(Path::new("/"));
-        let mut root = canonical("use the root", root)?;
-        let mut bindings = vec![];
-        for text in &cli.bind {
-            match binding(text)? {
-                // `-b X:/` is `-r X`.
-                Some(b) if crate::path::components(b.guest.as_bytes()).next().is_none() => root = b.host,
-                Some(b) => bindings.push(b),
-                None => {}
-            }
-        }
+        report::speak(cli.dialect);
+        report::set_level(variables::level(&cli.verbose)?);
+        variables::comment();
+        let identity = identity::of(&cli)?;
+        let (root, bindings) = files(&cli)?;
+        let mut bindings = bindings;
         let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         if let Some(dir) = &cli.nix {
             let dir = nix_conf::prepare(dir.as_deref())?;
@@ -59,24 +92,24 @@ impl Config {
                 host: HostPath::new(dir.as_os_str().as_bytes()),
                 guest: GuestPath::new(b"/nix"),
                 access: Access::ReadWrite,
+                follow: Follow::Yes,
             });
             nix_conf::environment(&mut environment);
         }
-        if let Some(cwd) = &cli.cwd {
-            environment.retain(|(name, _)| name != "PWD");
-            environment.push(("PWD".into(), cwd.as_os_str().to_owned()));
-        }
+        let qemu = cli.qemu.as_deref().map(qemu::find).transpose()?;
+        bindings.extend(qemu.iter().flat_map(Qemu::bindings));
+        comment(&cli);
         let default_shell = cli.command.is_empty();
         let command = if default_shell {
             vec![std::env::var_os("SHELL").filter(|s| !s.is_empty()).unwrap_or_else(|| "/bin/sh".into())]
         } else {
             cli.command
         };
-        let engine = launch::engine(&std::env::var("PRUN_ENGINE").unwrap_or_default())?;
         let c = |text: Vec<u8>| {
             CString::new(text).map_err(|e| Failure::new("pass on an argument", "", Error::other(e)))
         };
         Ok(Self {
+            dialect: cli.dialect,
             root,
             bindings,
             cwd: cli.cwd.map(|p| p.into_os_string().into_vec()),
@@ -86,8 +119,17 @@ impl Config {
                 .into_iter()
                 .map(|(name, value)| c([name.as_bytes(), b"=", value.as_bytes()].concat()))
                 .collect::<Result<_, _>>()?,
+            identity,
+            kernel: cli.kernel_release.as_deref().map(kernel::parse).transpose()?,
+            ports: ports::of(&cli.port, cli.netcoop)?,
+            qemu,
+            leftovers: match (cli.kill_on_exit, cli.wait) {
+                (true, _) => Leftovers::Killed,
+                (false, true) => Leftovers::Awaited,
+                (false, false) => Leftovers::GoOn,
+            },
             stats: cli.stats,
-            engine,
+            engine: launch::engine(&std::env::var("PRUN_ENGINE").unwrap_or_default())?,
         })
     }
 
@@ -111,50 +153,61 @@ impl Config {
     }
 }
 
+/// The root and the bindings: those of a set first, so that one the user names wins.
+fn files(cli: &Cli) -> Result<(HostPath, Vec<Binding>), Failure> {
+    let (rootfs, set): (Option<&PathBuf>, &[&str]) =
+        match (&cli.rootfs, &cli.host_rootfs, &cli.install_rootfs) {
+            (_, Some(dir), _) => (Some(dir), binding::OF_A_HOST),
+            (_, None, Some(dir)) => (Some(dir), binding::TO_INSTALL),
+            (dir, None, None) => (dir.as_ref(), &[]),
+        };
+    let mut root = canonical("use the root", rootfs.map_or(Path::new("/"), PathBuf::as_path))?;
+    let mut all = binding::set(set);
+    if let (false, Some(dir)) = (set.is_empty(), rootfs) {
+        all.extend(binding::if_there(dir.as_os_str()));
+    }
+    for text in &cli.bind {
+        match binding::parse(text)? {
+            // `-b X:/` is `-r X`.
+            Some(b) if crate::path::components(b.guest.as_bytes()).next().is_none() => root = b.host,
+            Some(b) => all.push(b),
+            None => {}
+        }
+    }
+    Ok((root, all))
+}
+
 fn canonical(doing: &'static str, path: &Path) -> Result<HostPath, Failure> {
+    let path = binding::expand(path.as_os_str());
+    let path = Path::new(&path);
     std::fs::canonicalize(path).map(|p| HostPath::new(p.as_os_str().as_bytes())).map_err(|e| {
         Failure::new(doing, &path.display().to_string(), e).hint("it must be a directory that exists")
     })
 }
 
-/// `HOST[:GUEST][:ro]`; `None` where HOST is missing, which is a warning, as front-ends rely on.
-fn binding(text: &OsStr) -> Result<Option<Binding>, Failure> {
-    let bytes = text.as_bytes();
-    let (bytes, access) = if let Some(rest) = bytes.strip_suffix(b":ro") {
-        (rest, Access::ReadOnly)
-    } else {
-        (bytes.strip_suffix(b":rw").unwrap_or(bytes), Access::ReadWrite)
-    };
-    let (host, guest) = match memchr::memchr(b':', bytes) {
-        Some(at) => (&bytes[..at], &bytes[at + 1..]),
-        None => (bytes, bytes),
-    };
-    let bad = |why: &'static str| {
-        Err(Failure::new("use the binding", &text.to_string_lossy(), Error::other(why))
-            .hint("a binding is HOST[:GUEST][:ro], and GUEST is absolute"))
-    };
-    if host.is_empty() || guest.is_empty() {
-        return bad("a part of it is empty");
+/// Says of options that change nothing here why they do not.
+fn comment(cli: &Cli) {
+    if cli.mixed_mode.is_some() {
+        crate::warning!(
+            "--mixed-mode does nothing here: programs of the host and of the guest run side by side anyway"
+        );
     }
-    let path = Path::new(OsStr::from_bytes(host));
-    let real = match std::fs::canonicalize(path) {
-        Ok(real) => real,
-        Err(e) => {
-            report::say(format_args!("warning: cannot bind '{}': {e}; it is left out", path.display()));
-            return Ok(None);
-        }
-    };
-    let guest: PathBuf = if guest[0] == b'/' {
-        OsStr::from_bytes(guest).into()
-    } else if guest == host {
-        // `-b DIR` with a relative DIR is shown where it is.
-        std::path::absolute(path).unwrap_or_else(|_| real.clone())
-    } else {
-        return bad("GUEST is not absolute");
-    };
-    Ok(Some(Binding {
-        host: HostPath::new(real.as_os_str().as_bytes()),
-        guest: GuestPath::new(guest.as_os_str().as_bytes()),
-        access,
-    }))
+    if cli.profile.is_some() {
+        crate::warning!("-P does nothing here");
+    }
+    if cli.link2symlink {
+        crate::note!(
+            1,
+            "--link2symlink: hard links are made by the host, and where it refuses them the guest is told so"
+        );
+    }
+    if cli.sysvipc {
+        crate::note!(1, "--sysvipc: the kernel's own SysV IPC is used");
+    }
+    if cli.hide {
+        crate::note!(1, "-H: there is nothing to hide, because nothing is made in the guest's root");
+    }
+    if cli.lstat {
+        crate::note!(1, "-L: the sizes of symbolic links are never changed");
+    }
 }

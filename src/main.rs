@@ -1,7 +1,6 @@
 //! prun: see the library's documentation for how it works.
 
-use clap::Parser;
-use prun::cli::Cli;
+use prun::cli::{Cli, Dialect};
 use prun::config::Config;
 use prun::error::CANNOT_START;
 use prun::report;
@@ -9,20 +8,21 @@ use prun::tracer::launch;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let dialect = std::env::args_os().next().map_or(Dialect::Prun, |name| Dialect::of(&name));
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(e) => {
             let status = if e.use_stderr() { CANNOT_START } else { 0 };
             // Nobody is left to tell when the output is closed.
             drop(e.print());
-            return ExitCode::from(status);
+            return ExitCode::from(dialect.own_status(status));
         }
     };
     match Config::new(cli).and_then(|config| launch::run(&config)) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             report::say(format_args!("{failure}"));
-            ExitCode::from(failure.exit_status())
+            ExitCode::from(dialect.own_status(failure.exit_status()))
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Each tracer thread has a [`Session`] of its own: buffers and counters that nobody else writes, and handles on
 //! what all threads share.
 
+use crate::emulate::Emulation;
 use crate::path::PATH_MAX;
 use crate::resolve::Resolver;
 use crate::syscall::table;
@@ -116,6 +117,8 @@ pub struct Session {
     pub carries: Arc<AtomicBool>,
     /// On which CPU tasks run.
     pub placement: Arc<Placement>,
+    /// What options change in what the guest is told.
+    pub emulation: Arc<Emulation>,
     /// Directories held open while a call reaches through them.
     held: VecDeque<OwnedFd>,
     /// Scratch for a path as the guest passed it.
@@ -138,6 +141,7 @@ impl Session {
             sockets: Arc::default(),
             carries: Arc::default(),
             placement,
+            emulation: Arc::default(),
             held: VecDeque::new(),
             text: Box::new([0; PATH_MAX]),
         }
@@ -156,6 +160,7 @@ impl Session {
             sockets: Arc::clone(&self.sockets),
             carries: Arc::clone(&self.carries),
             placement: Arc::clone(&self.placement),
+            emulation: Arc::clone(&self.emulation),
             held: VecDeque::new(),
             text: Box::new([0; PATH_MAX]),
         }

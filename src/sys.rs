@@ -131,6 +131,19 @@ pub fn stat(path: &[u8], last: Last) -> Result<Stat, Errno> {
     Ok(Stat { id: (st.st_dev, st.st_ino), mode: st.st_mode })
 }
 
+/// Whether the file may be read and written as `mode` says: access(2) with effective ids.
+///
+/// # Errors
+/// The call's.
+pub fn accessible(path: &[u8], mode: i32) -> Result<(), Errno> {
+    let path = nul_terminated(path);
+    // SAFETY: the path ends in a NUL.
+    if unsafe { libc::faccessat(libc::AT_FDCWD, path, mode, libc::AT_EACCESS) } < 0 {
+        return Err(errno());
+    }
+    Ok(())
+}
+
 /// Whether the file may be executed, by its mode and its mount: access(2) with effective ids.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ mod cwd;
 mod link;
 mod open;
 mod paths;
+mod readonly;
 
 use crate::exec;
 use crate::session::Session;
@@ -52,6 +53,10 @@ pub enum Exit {
     Received(Received),
     /// Messages of a call that is made in pieces.
     Sent(socket::Piece),
+    /// Names of the kernel.
+    Uname,
+    /// A permission to write that the kernel grants and a read-only mount does not.
+    Asked,
 }
 
 /// A call that is being worked on.
@@ -93,10 +98,7 @@ impl<'a> Call<'a> {
     /// What the call shall return instead of being run.
     pub fn enter(&mut self, row: &'static Row) -> Result<Action, Errno> {
         match row.work {
-            Work::Paths(touch) => {
-                self.translate(row, touch)?;
-                Ok(Action::Run)
-            }
+            Work::Paths(touch) => self.translate(row, touch),
             Work::Open(flags) => self.open(row, flags),
             Work::Creat => self.creat(row),
             Work::Open2 => self.open2(),
@@ -127,6 +129,7 @@ impl<'a> Call<'a> {
             }
             Work::Dumpable => self.dumpable(),
             Work::FdChange => self.fd_change(),
+            Work::Uname => Ok(Action::RunThen(Exit::Uname)),
             Work::Refuse(errno) => {
                 // Bad arguments first, in the kernel's order: a path that cannot be looked up is its own error.
                 if let (false, Some(e)) = (row.args.is_empty(), self.lookup_error(row)) {
@@ -168,6 +171,30 @@ impl<'a> Call<'a> {
                 None
             }
             Exit::Sent(piece) => self.sent(&piece),
+            Exit::Asked => {
+                if self.regs.result() == 0 {
+                    self.regs.set_result(-i64::from(Errno::EROFS.into_raw()));
+                }
+                None
+            }
+            Exit::Uname => {
+                self.renamed();
+                None
+            }
+        }
+    }
+
+    /// uname(2) has filled the structure: some names are others for the guest.
+    fn renamed(&mut self) {
+        let at = self.regs.args()[0];
+        let Some(names) = self.session.emulation.kernel.as_ref().filter(|_| self.regs.result() == 0) else {
+            return;
+        };
+        for (offset, field) in crate::emulate::uname::changes(names) {
+            // The kernel has just written there; it fails only if another thread has unmapped it since.
+            if memory::write(self.task.tid, at.wrapping_add(offset), &field).is_err() {
+                self.regs.set_result(-i64::from(Errno::EFAULT.into_raw()));
+            }
         }
     }
 

@@ -227,6 +227,11 @@ impl Directory {
         self.lock().tasks.get(&tid).map(|(mm, _)| mm.clone())
     }
 
+    /// The ids of all tasks.
+    pub fn ids(&self) -> Vec<i32> {
+        self.lock().tasks.keys().copied().collect()
+    }
+
     /// Number of tasks.
     pub fn len(&self) -> usize {
         self.lock().tasks.len()

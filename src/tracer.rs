@@ -32,6 +32,7 @@ mod unlock;
 pub use load::Loading;
 pub use unlock::Locked;
 
+use crate::config::Leftovers;
 use crate::session::{Session, Stats};
 use crate::syscall::table;
 use crate::syscall::{Action, Call, Exit};
@@ -121,11 +122,12 @@ impl Tracer {
         self.team.directory.new_slot()
     }
 
-    /// Handles events until the session is over; `ended` is called when the command has ended.
+    /// Handles events until the session is over; `ended` is called when the command has ended, and with it, but for
+    /// [`Leftovers::GoOn`], all that it left.
     ///
     /// The process `front` stops itself when the command is stopped; whoever continues the command, the front goes
     /// on with it.
-    pub fn run(&mut self, front: i32, mut ended: impl FnMut(&[Arc<Stats>])) {
+    pub fn run(&mut self, front: i32, leftovers: Leftovers, mut ended: impl FnMut(&[Arc<Stats>])) {
         loop {
             for mail in self.me.mail() {
                 match mail {
@@ -143,17 +145,24 @@ impl Tracer {
                         }
                         self.command_stopped = stopped;
                         if status == Status::Ended {
-                            ended(&self.team.stats());
+                            match leftovers {
+                                Leftovers::GoOn => ended(&self.team.stats()),
+                                Leftovers::Killed => self.team.kill(),
+                                Leftovers::Awaited => {}
+                            }
                         }
                     }
                 }
                 Waited::Interrupted => {}
                 Waited::Nobody => {
                     if !self.team.idle(&self.me) {
-                        return;
+                        break;
                     }
                 }
             }
+        }
+        if leftovers != Leftovers::GoOn {
+            ended(&self.team.stats());
         }
     }
 
@@ -213,6 +222,11 @@ impl Tracer {
             Status::Ended => {
                 self.unborn.remove(&tid);
                 self.forget(tid);
+                return Ok(());
+            }
+            _ if self.team.killing() => {
+                // Made just before its creator was killed.
+                ptrace::kill(tid);
                 return Ok(());
             }
             Status::Seccomp => stats.stops.add(1),
@@ -370,7 +384,7 @@ fn start_two_stop(team: Arc<Team>, me: Arc<Member>, session: Session) {
 
 fn start(team: Arc<Team>, me: Arc<Member>, session: Session, engine: Engine) {
     me.begin();
-    Tracer::member(team, me, session, engine, 0).run(0, |_| {});
+    Tracer::member(team, me, session, engine, 0).run(0, Leftovers::GoOn, |_| {});
 }
 
 /// Whether a task is stopped by job control, and stays so until SIGCONT.

@@ -12,7 +12,7 @@ mod reverse;
 mod synthetic;
 mod table;
 
-pub use reverse::Reverse;
+pub use reverse::{Reverse, Ways};
 pub use synthetic::StandIns;
 pub use table::{Access, Kind, Node, NodeId, Table};
 
@@ -29,6 +29,8 @@ pub struct Binding {
     pub guest: GuestPath,
     /// Whether it may be written.
     pub access: Access,
+    /// Whether a symbolic link at the guest path is followed, or hidden by what is shown.
+    pub follow: Follow,
 }
 
 /// The guest's file tree.
@@ -71,6 +73,16 @@ impl View {
         self.reverse.guest(&self.table, host, out)
     }
 
+    /// As [`View::guest`], by a binding with this access where one is given.
+    pub fn guest_by(&self, host: &[u8], access: Option<Access>, out: &mut Buf<PATH_MAX>) -> bool {
+        self.reverse.guest_by(&self.table, host, access, out)
+    }
+
+    /// How the guest may reach a host path: absolute and normal.
+    pub fn ways(&self, host: &[u8]) -> Ways {
+        self.reverse.ways(&self.table, host)
+    }
+
     /// Whether any directory's listing differs from the host's.
     pub fn merges(&self) -> bool {
         self.table.len() > 1
@@ -94,7 +106,8 @@ pub fn table_of<H: Host>(
     let mut resolver = Resolver::new();
     let mut straight = Straight::new();
     for binding in order {
-        let guest = canonical(&table, host, &mut resolver, &mut straight, binding.guest.as_bytes());
+        let guest =
+            canonical(&table, host, &mut resolver, &mut straight, binding.guest.as_bytes(), binding.follow);
         let mut at = NodeId::ROOT;
         let mut names = components(&guest).peekable();
         while let Some(name) = names.next() {
@@ -199,13 +212,15 @@ fn merged<H: Host>(table: &Table, host: &mut H, resolver: &mut Resolver) -> Vec<
     all
 }
 
-/// The guest path with links followed as far as the guest has anything, the rest as it stands.
+/// The guest path with links followed as far as the guest has anything, the rest as it stands; `follow` is about a
+/// link that is its last component.
 fn canonical<H: Host>(
     table: &Table,
     host: &mut H,
     resolver: &mut Resolver,
     straight: &mut Straight,
     guest: &[u8],
+    follow: Follow,
 ) -> Vec<u8> {
     let cut = guest.iter().rposition(|&b| b == b'/').unwrap_or(0);
     let (parent, name) = (&guest[..cut], &guest[cut + 1..]);
@@ -214,7 +229,7 @@ fn canonical<H: Host>(
     } else if straight.contains(parent) {
         parent.to_vec()
     } else {
-        canonical(table, host, resolver, straight, parent)
+        canonical(table, host, resolver, straight, parent, Follow::Yes)
     };
     if name.is_empty() || name == b"." {
         return base;
@@ -225,14 +240,14 @@ fn canonical<H: Host>(
         return base[..cut.max(1)].to_vec();
     }
     let mut text = [0; PATH_MAX];
-    let request = Request { base: &base, path: name, follow: Follow::Yes, restrict: Restrict::default() };
+    let request = Request { base: &base, path: name, follow, restrict: Restrict::default() };
     let seen = match resolver.resolve(table, host, &request) {
         Ok(found) if !found.void => {
             !matches!(host.link(resolver.host(), &mut text), crate::resolve::Link::Refused(_))
         }
         _ => false,
     };
-    if seen && resolver.guest() == guest {
+    if seen && follow == Follow::Yes && resolver.guest() == guest {
         straight.insert(guest.to_vec());
     }
     if seen {

@@ -2,10 +2,14 @@
 
 mod cli;
 mod cost;
+mod daemons;
 mod differential;
+mod dist;
 mod exec;
 mod harness;
 mod life;
 mod listing;
 mod model;
+mod mounts;
+mod options;
 mod scale;

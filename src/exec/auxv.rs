@@ -10,6 +10,8 @@ pub mod at {
     pub const BASE: u64 = 7;
     /// The program's entry point.
     pub const ENTRY: u64 = 9;
+    /// Features of the processor.
+    pub const HWCAP: u64 = 16;
     /// The path given to execve(2).
     pub const EXECFN: u64 = 31;
 }

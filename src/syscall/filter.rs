@@ -30,6 +30,10 @@ const ARCH: u32 = 4;
 const IP: u32 = 8;
 const ARGS: u32 = 16;
 
+/// Requests of ioctl(2) that ask for `mnt_want_write_file()` on a descriptor that is only read: `FS_IOC_SETFLAGS`,
+/// `FS_IOC_FSSETXATTR`, `FS_IOC_SETVERSION` and, of ext4, `EXT4_IOC_SETVERSION_OLD` (`<linux/fs.h>`).
+const ATTRIBUTE_REQUESTS: [u32; 4] = [0x4008_6602, 0x401c_5820, 0x4008_7602, 0x4008_6604];
+
 /// What the filter depends on besides the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
@@ -39,6 +43,8 @@ pub struct Needs {
     pub read_only: bool,
     /// Tasks are put on the tracer's CPU.
     pub placed: bool,
+    /// uname(2) is not the kernel's.
+    pub renamed: bool,
     /// Lets the loader's openat(2) pass.
     pub secret: u64,
 }
@@ -70,7 +76,9 @@ fn verdict(number: usize, needs: &Needs) -> Verdict {
         When::Merged if !needs.merged => Verdict::Return(ALLOW),
         When::ReadOnly if !needs.read_only => Verdict::Return(ALLOW),
         When::Placed if !needs.placed => Verdict::Return(ALLOW),
-        When::Merged | When::ReadOnly | When::Placed => Verdict::Stop,
+        When::SetsAttributes if !needs.read_only => Verdict::Return(ALLOW),
+        When::Renamed if !needs.renamed => Verdict::Return(ALLOW),
+        When::Merged | When::ReadOnly | When::Placed | When::Renamed => Verdict::Stop,
         when => Verdict::Check(when),
     }
 }
@@ -134,6 +142,14 @@ fn leaf(verdict: Verdict, needs: &Needs) -> Vec<sock_filter> {
             out.push(ins(LD, 0, 0, low(arg)));
             out.push(ins(JGE, 0, 1, from));
             out.push(ins(JGE, 0, 1, to + 1));
+            out.push(ins(RET, 0, 0, ALLOW));
+        }
+        Verdict::Check(When::SetsAttributes) => {
+            out.push(ins(LD, 0, 0, low(1)));
+            for (i, request) in ATTRIBUTE_REQUESTS.iter().enumerate() {
+                // Over the rest of the list and the verdict behind it.
+                out.push(ins(JEQ, (ATTRIBUTE_REQUESTS.len() - i) as u8, 0, *request));
+            }
             out.push(ins(RET, 0, 0, ALLOW));
         }
         Verdict::Check(_) => {}
@@ -203,8 +219,13 @@ mod tests {
         run(&program(needs), &Data { nr, arch: AUDIT_ARCH, ip, args }).0
     }
 
-    const NEEDS: Needs =
-        Needs { merged: true, read_only: false, placed: false, secret: 0x1234_5678_9abc_def0 };
+    const NEEDS: Needs = Needs {
+        merged: true,
+        read_only: false,
+        placed: false,
+        renamed: false,
+        secret: 0x1234_5678_9abc_def0,
+    };
 
     #[test]
     fn verdicts_follow_the_table() {

@@ -1,38 +1,159 @@
 //! rename(2), link(2) and readlink(2): two paths at once, and links whose text is the host's.
 
 use super::paths::Named;
-use super::table::{Arg, Row, Touch};
+use super::table::{Arg, Row};
 use super::{Action, Call};
 use crate::emulate::proc::{self, ProcLink};
 use crate::path::{Buf, PATH_MAX};
-use crate::resolve::{Follow, Restrict};
+use crate::resolve::{Follow, Found, Last, Restrict};
 use crate::sys;
 use crate::tracee::memory;
-use syscalls::Errno;
+use crate::view::{Access, Kind, NodeId};
+use syscalls::{Errno, Sysno};
+
+/// One of two paths, with what has to be known before the other takes its place in the resolver.
+struct Side {
+    named: Named,
+    /// The mount whose directory holds the entry.
+    mount: NodeId,
+    /// Whether that mount is read-only.
+    access: Access,
+    exists: bool,
+    /// The walk gets to the last component.
+    reached: bool,
+    /// That is a name of its own, and can be one here.
+    possible: bool,
+}
+
+/// One name of a rename that a mount point has to do with.
+struct End {
+    found: Found,
+    guest: Vec<u8>,
+    mount: NodeId,
+    /// Whether what is there is a directory; `None` if nothing is.
+    directory: Option<bool>,
+    slash: bool,
+    /// What removing the mount point would be refused with.
+    busy: Option<Errno>,
+}
 
 impl Call<'_> {
-    /// Neither name may be a mount point. Across bindings the host decides, and says `EXDEV` where it cannot.
+    /// Neither name may be a mount point. Across bindings the host decides, and says `EXDEV` where it cannot; where
+    /// one of the two is read-only, it is not asked (`do_renameat2()`: `EXDEV` comes first).
     pub(super) fn rename(&mut self, row: &Row) -> Result<Action, Errno> {
-        let [old, new] = self.two(row)?;
+        let sides = self.two(row)?;
         self.tasks.link_made();
-        for named in [&old, &new] {
-            if let Named::Found(found) = named
-                && found.node.is_some()
-            {
-                return Err(Errno::EBUSY);
+        let [old, new] = &sides;
+        let read_only = old.access == Access::ReadOnly || new.access == Access::ReadOnly;
+        if read_only && old.reached && new.reached {
+            match old.mount == new.mount {
+                false => return Err(Errno::EXDEV),
+                true if old.possible && new.possible => return Err(Errno::EROFS),
+                true => {}
             }
         }
-        Ok(Action::Run)
+        let mut point = false;
+        for side in &sides {
+            if let Named::Found(found) = &side.named {
+                if found.void {
+                    return Err(Errno::ENOENT);
+                }
+                point |= found.node.is_some();
+            }
+        }
+        if point { self.rename_point(row) } else { Ok(Action::Run) }
     }
 
-    /// A link across two mounts is `EXDEV`, also where both happen to lie on one file system of the host.
+    /// A rename where one name is a mount point, or leads to one: `do_renameat2()` and `vfs_rename()`, in their
+    /// order. It never succeeds, but for a name that is renamed to itself.
+    fn rename_point(&mut self, row: &Row) -> Result<Action, Errno> {
+        let args = self.regs.args();
+        let flags = if row.call == Sysno::renameat2 { args[4] as u32 } else { 0 };
+        let mut ends = smallvec::SmallVec::<[End; 2]>::new();
+        let mut dir = None;
+        for (i, arg) in row.args.iter().enumerate() {
+            if *arg == Arg::At {
+                dir = Some(args[i]);
+                continue;
+            }
+            let named = self.find(dir.take(), args[i], Follow::Entry, true, Restrict::default())?;
+            let Named::Found(found) = named else { return Ok(Action::Run) };
+            let side = self.side(named, Follow::Entry);
+            if !self.parent_exists() || !self.named() && found.node.is_none() {
+                // Refused before anything is looked up.
+                return Ok(Action::Run);
+            }
+            let host = self.session.resolver.host();
+            let st = self.entry(if found.node.is_some() { Last::Followed } else { Last::Kept });
+            ends.push(End {
+                found,
+                guest: self.session.resolver.guest().to_vec(),
+                mount: side.mount,
+                directory: st.map(|st| st.mode & libc::S_IFMT == libc::S_IFDIR),
+                slash: host.ends_with(b"/\0"),
+                busy: found.node.map(|node| self.busy(node)),
+            });
+        }
+        let [old, new] = ends.into_inner().map_err(|_| Errno::EINVAL)?;
+        if old.mount != new.mount {
+            return Err(Errno::EXDEV);
+        }
+        let exchange = flags & libc::RENAME_EXCHANGE != 0;
+        let Some(old_directory) = old.directory else { return Err(Errno::ENOENT) };
+        match new.directory {
+            Some(_) if flags & libc::RENAME_NOREPLACE != 0 => return Err(Errno::EEXIST),
+            None if exchange => return Err(Errno::ENOENT),
+            Some(false) if exchange && new.slash => return Err(Errno::ENOTDIR),
+            _ => {}
+        }
+        if !old_directory && (old.slash || (!exchange && new.slash)) {
+            return Err(Errno::ENOTDIR);
+        }
+        let inside =
+            |a: &End, b: &End| a.guest.strip_prefix(&b.guest[..]).is_some_and(|r| r.starts_with(b"/"));
+        if inside(&new, &old) || (exchange && inside(&old, &new)) {
+            return Err(Errno::EINVAL);
+        }
+        if inside(&old, &new) {
+            return Err(Errno::ENOTEMPTY);
+        }
+        if old.found.node.is_some() && old.found.node == new.found.node {
+            return Ok(Action::Return(0));
+        }
+        let denied = [&old, &new].into_iter().filter_map(|end| end.busy).find(|e| *e != Errno::EBUSY);
+        if let Some(e) = denied {
+            return Err(e);
+        }
+        match new.directory {
+            Some(directory) if !exchange && old_directory != directory => {
+                Err(if directory { Errno::EISDIR } else { Errno::ENOTDIR })
+            }
+            _ => Err(Errno::EBUSY),
+        }
+    }
+
+    /// A link across two mounts is `EXDEV`, also where both happen to lie on one file system of the host. What is
+    /// wrong with either path comes first (`do_linkat()`).
     pub(super) fn hard_link(&mut self, row: &Row) -> Result<Action, Errno> {
         let [old, new] = self.two(row)?;
         self.tasks.link_made();
-        if let (Named::Found(old), Named::Found(new)) = (&old, &new)
-            && old.bind != new.bind
-            && !self.is_open_file(row)
-        {
+        let (Named::Found(from), Named::Found(to)) = (&old.named, &new.named) else { return Ok(Action::Run) };
+        if from.void {
+            return Err(Errno::ENOENT);
+        }
+        if to.void {
+            return Err(Errno::EROFS);
+        }
+        if !old.exists || new.exists || !new.possible {
+            return Ok(Action::Run);
+        }
+        if new.access == Access::ReadOnly {
+            return Err(Errno::EROFS);
+        }
+        if self.is_open_file(row) {
+            return if old.access == Access::ReadOnly { Err(Errno::EXDEV) } else { Ok(Action::Run) };
+        }
+        if from.bind != to.bind {
             return Err(Errno::EXDEV);
         }
         Ok(Action::Run)
@@ -48,10 +169,9 @@ impl Call<'_> {
         }
     }
 
-    fn two(&mut self, row: &Row) -> Result<[Named; 2], Errno> {
-        let mut out = [Named::Untouched, Named::Untouched];
+    fn two(&mut self, row: &Row) -> Result<[Side; 2], Errno> {
+        let mut out = smallvec::SmallVec::<[Side; 2]>::new();
         let mut dir = None;
-        let mut next = 0;
         // Which binding covers a relative path matters only where there are several.
         let exact = self.session.view.merges();
         self.compares = exact;
@@ -66,23 +186,49 @@ impl Call<'_> {
                 _ => Follow::Entry,
             };
             let named = self.path(dir.take(), i, follow, exact, Restrict::default())?;
-            let touch = match (follow, next) {
-                (Follow::Entry, 0) => Touch::Changes,
-                (Follow::Entry, _) => Touch::Makes,
-                _ => Touch::Reads,
-            };
-            if let Named::Found(found) = &named {
-                let renames = !row.call.name().starts_with("link");
-                // Renaming writes to both directories, whatever is there.
-                let at_node = found.node.is_some() && renames;
-                if !at_node {
-                    self.permit(&named, touch)?;
+            out.push(self.side(named, follow));
+        }
+        out.into_inner().map_err(|_| Errno::EINVAL)
+    }
+
+    fn row_links(&self) -> bool {
+        matches!(Sysno::new(self.regs.number() as usize), Some(Sysno::link | Sysno::linkat))
+    }
+
+    fn side(&self, named: Named, follow: Follow) -> Side {
+        let table = &self.session.view.table;
+        let Named::Found(found) = named else {
+            let (mount, access) = (NodeId::ROOT, Access::ReadWrite);
+            return Side { named, mount, access, exists: false, reached: false, possible: false };
+        };
+        let mut mount = found.bind;
+        if follow == Follow::Entry && found.node == Some(mount) {
+            // The entry of a mount point is in the directory above.
+            while let Some(above) = table.parent(mount) {
+                mount = above;
+                if table.node(mount).kind() != Kind::Passage {
+                    break;
                 }
             }
-            out[next.min(1)] = named;
-            next += 1;
         }
-        Ok(out)
+        let access =
+            if follow == Follow::Yes { self.access(&found, follow) } else { table.node(mount).access() };
+        // Asked for only where it can matter: the host is not asked in vain at every rename.
+        let renames = !self.row_links();
+        let look = if renames {
+            access == Access::ReadOnly || table.any_read_only_binding()
+        } else {
+            table.len() > 1
+        };
+        let there = || match follow {
+            Follow::Entry => self.exists(),
+            _ => sys::stat(self.session.resolver.host(), Last::Kept).is_ok(),
+        };
+        let exists = !look || found.void || there();
+        let sure = !look || found.void || found.node.is_some();
+        let reached = sure || self.parent_exists();
+        let possible = sure || self.entry_possible();
+        Side { named, mount, access, exists, reached, possible }
     }
 
     /// readlink(2): what the kernel says of a link of /proc is put in the guest's terms.

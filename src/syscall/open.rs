@@ -17,12 +17,14 @@ impl Call<'_> {
     pub(super) fn open(&mut self, row: &Row, flags: u8) -> Result<Action, Errno> {
         let at = usize::from(row.args[0] == Arg::At);
         let dir = (at == 1).then(|| self.args[0]);
-        let flags = self.args[flags as usize] as i32;
-        self.open_path(dir, at, flags, Restrict::default())
+        let mark = self.open_path(dir, at, self.args[flags as usize] as i32, Restrict::default())?;
+        self.args[flags as usize] |= mark as u64;
+        Ok(Action::Run)
     }
 
     pub(super) fn creat(&mut self, _row: &Row) -> Result<Action, Errno> {
-        self.open_path(None, 0, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, Restrict::default())
+        self.open_path(None, 0, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, Restrict::default())?;
+        Ok(Action::Run)
     }
 
     /// openat2(2): where the path is rewritten, the limits have been kept already; the ones that an absolute path
@@ -46,8 +48,13 @@ impl Call<'_> {
             return Ok(Action::Run);
         }
         let before = self.args[1];
-        let action =
+        let mark =
             self.open_path(Some(self.args[0]), 1, flags as i32, Restrict(resolve & !libc::RESOLVE_CACHED))?;
+        if self.args[1] == before && mark != 0 {
+            how[..8].copy_from_slice(&(flags | mark as u64).to_ne_bytes());
+            self.args[2] = self.slot.push(&how)?;
+            self.args[3] = HOW_LEN as u64;
+        }
         if self.args[1] != before {
             // In the host's own root its mounts are the guest's; elsewhere the way to a binding may cross some.
             let host_mounts = if self.session.view.table.node(crate::view::NodeId::ROOT).is_identity()
@@ -59,12 +66,13 @@ impl Call<'_> {
                 0
             };
             let keep = resolve & (!(Restrict::NO_XDEV | Restrict::BENEATH | Restrict::IN_ROOT) | host_mounts);
+            how[..8].copy_from_slice(&(flags | mark as u64).to_ne_bytes());
             how[16..24].copy_from_slice(&keep.to_ne_bytes());
             self.args[2] = self.slot.push(&how)?;
             // What follows the part that is known must be zero, or the kernel says E2BIG.
             self.args[3] = HOW_LEN as u64;
         }
-        Ok(action)
+        Ok(Action::Run)
     }
 
     fn open_path(
@@ -73,7 +81,7 @@ impl Call<'_> {
         at: usize,
         flags: i32,
         restrict: Restrict,
-    ) -> Result<Action, Errno> {
+    ) -> Result<i32, Errno> {
         let creates = flags & libc::O_CREAT != 0;
         let path_only = flags & libc::O_PATH != 0;
         let follow = if flags & libc::O_NOFOLLOW != 0 || (creates && flags & libc::O_EXCL != 0) {
@@ -81,13 +89,14 @@ impl Call<'_> {
         } else {
             Follow::Yes
         };
-        let temporary = flags & libc::O_TMPFILE == libc::O_TMPFILE;
         let writes = !path_only && (flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0);
-        let touches = !path_only && (writes || creates || temporary);
-        let named = self.find(dir, self.args[at], follow, touches, restrict)?;
+        let touches = !path_only && (writes || creates || flags & libc::O_TMPFILE == libc::O_TMPFILE);
+        // Which binding it is opened by is asked for later too: see `readonly`.
+        let exact = touches || self.session.view.table.any_read_only_binding();
+        let named = self.find(dir, self.args[at], follow, exact, restrict)?;
         let Named::Found(found) = named else {
             self.session.stats.untouched.add(1);
-            return Ok(Action::Run);
+            return Ok(0);
         };
         if found.void {
             return Err(if creates && !path_only { Errno::EROFS } else { Errno::ENOENT });
@@ -96,29 +105,47 @@ impl Call<'_> {
             self.session.placement.free_all();
         }
         if touches {
-            let table = &self.session.view.table;
-            if table.node(found.bind).access() == Access::ReadOnly {
-                let placeholder = table.node(found.bind).kind() == Kind::Placeholder;
-                self.read_only(writes || temporary, creates, flags, placeholder)?;
+            if self.session.view.table.any_read_only() && self.access(&found, follow) == Access::ReadOnly {
+                let placeholder = self.session.view.table.node(found.bind).kind() == Kind::Placeholder;
+                if self.refuses_write(flags, follow, placeholder) {
+                    return Err(Errno::EROFS);
+                }
             }
             self.busy_text(writes)?;
         }
         self.replace(at, &found)?;
-        Ok(Action::Run)
+        Ok(self.mark(&found, flags))
     }
 
-    /// `EROFS` when the kernel would say it: for writing to what is there, for making what is not.
-    fn read_only(&self, writes: bool, creates: bool, flags: i32, placeholder: bool) -> Result<(), Errno> {
-        let exists = sys::stat(self.session.resolver.host(), Last::Followed);
-        let refused = match exists {
-            Ok(_) if placeholder => false,
-            Ok(_) if creates && flags & libc::O_EXCL != 0 => false,
-            Ok(st) => {
-                writes && matches!(st.mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK)
-            }
-            Err(_) => creates && self.parent_exists(),
+    /// Whether the kernel would come to say `EROFS`: for writing to what is there, for making what is not
+    /// (`path_openat()` of `fs/namei.c`).
+    fn refuses_write(&self, flags: i32, follow: Follow, placeholder: bool) -> bool {
+        let host = self.session.resolver.host();
+        let magic = follow == Follow::Yes && proc::link_at(&host[..host.len() - 1]).is_some();
+        let has = |flag: i32| flags & flag == flag;
+        let Ok(st) = sys::stat(host, if magic { Last::Followed } else { Last::Kept }) else {
+            return has(libc::O_CREAT) && self.entry_possible();
         };
-        if refused { Err(Errno::EROFS) } else { Ok(()) }
+        let kind = st.mode & libc::S_IFMT;
+        if placeholder || has(libc::O_CREAT | libc::O_EXCL) {
+            return false;
+        }
+        if has(libc::O_TMPFILE) {
+            return kind == libc::S_IFDIR;
+        }
+        if kind != libc::S_IFREG || has(libc::O_DIRECTORY) {
+            // A directory is `EISDIR`, a link `ELOOP`, and writing to a pipe or a socket changes nothing here.
+            return false;
+        }
+        let (reads, writes) = match flags & libc::O_ACCMODE {
+            libc::O_RDONLY => (libc::R_OK, false),
+            libc::O_WRONLY => (libc::W_OK, true),
+            libc::O_RDWR => (libc::R_OK | libc::W_OK, true),
+            // Neither reads nor writes, but needs both permissions.
+            _ => (libc::R_OK | libc::W_OK, false),
+        };
+        // Without the permission it is `EACCES`, except that cutting comes first.
+        has(libc::O_TRUNC) || (writes && sys::accessible(host, reads).is_ok())
     }
 
     /// A running program's file cannot be written: the kernel knows of those it executed itself.

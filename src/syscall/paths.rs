@@ -1,7 +1,8 @@
 //! The path arguments of a call: read, resolved, written to the slot.
 
-use super::Call;
+use super::readonly::Leave;
 use super::table::{Arg, Row, Touch};
+use super::{Action, Call};
 use crate::emulate::proc;
 use crate::host::HostTree;
 use crate::path::{Buf, GuestPath, PATH_MAX};
@@ -9,7 +10,7 @@ use crate::resolve::{Follow, Found, Last, Plain, Request, Restrict};
 use crate::sys;
 use crate::tracee::Cwd;
 use crate::tracee::memory::{self, Text};
-use crate::view::{Access, Kind};
+use crate::view::Kind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use syscalls::Errno;
@@ -30,7 +31,7 @@ pub(super) fn is_cwd(fd: u64) -> bool {
 
 impl Call<'_> {
     /// Translates every path argument of a row.
-    pub(super) fn translate(&mut self, row: &Row, touch: Touch) -> Result<(), Errno> {
+    pub(super) fn translate(&mut self, row: &Row, touch: Touch) -> Result<Action, Errno> {
         let touch = if touch == Touch::Links {
             self.tasks.link_made();
             Touch::Makes
@@ -38,6 +39,7 @@ impl Call<'_> {
             touch
         };
         let mut dir = None;
+        let mut action = Action::Run;
         for (i, arg) in row.args.iter().enumerate() {
             if *arg == Arg::At {
                 dir = Some(self.args[i]);
@@ -45,10 +47,16 @@ impl Call<'_> {
             }
             let Some(follow) = self.follow(*arg) else { continue };
             let named = self.path(dir, i, follow, touch != Touch::Reads, Restrict::default())?;
-            self.permit(&named, touch)?;
+            let leave = match named {
+                Named::Found(_) => self.permit(&named, touch, follow)?,
+                Named::Untouched => self.permit_descriptor(row, touch, dir, i)?,
+            };
+            if leave != Leave::Given {
+                action = leave.action();
+            }
             dir = None;
         }
-        Ok(())
+        Ok(action)
     }
 
     fn follow(&self, arg: Arg) -> Option<Follow> {
@@ -213,7 +221,11 @@ impl Call<'_> {
             }
         }
         let mut out = Buf::<PATH_MAX>::new();
-        if host.starts_with(b"/") && !proc::is_deleted(host) && self.session.view.guest(host, &mut out) {
+        if !host.starts_with(b"/") || proc::is_deleted(host) {
+            return Base::Unknown;
+        }
+        let access = dir.and_then(|fd| self.opened_by(fd as i32, host));
+        if self.session.view.guest_by(host, access, &mut out) {
             return Base::At(GuestPath::new(out.as_bytes()));
         }
         Base::Unknown
@@ -311,48 +323,6 @@ impl Call<'_> {
         Ok(short)
     }
 
-    /// Refuses what the view forbids: changes through read-only bindings, changes of mount points, anything new in
-    /// a made-up directory.
-    pub(super) fn permit(&mut self, named: &Named, touch: Touch) -> Result<(), Errno> {
-        let Named::Found(found) = *named else { return Ok(()) };
-        let table = &self.session.view.table;
-        if found.void {
-            return Err(if touch == Touch::Makes { Errno::EROFS } else { Errno::ENOENT });
-        }
-        if let (Touch::Removes, Some(node)) = (touch, found.node) {
-            let passage = table.node(node).kind() == Kind::Passage;
-            return Err(if passage { Errno::ENOTEMPTY } else { Errno::EBUSY });
-        }
-        let writes = match touch {
-            Touch::Reads => false,
-            Touch::Changes | Touch::Makes | Touch::Links | Touch::Removes => true,
-            Touch::Asks(mode) => self.args[mode as usize] as i32 & libc::W_OK != 0,
-        };
-        if !writes || table.node(found.bind).access() == Access::ReadWrite {
-            return Ok(());
-        }
-        let exists = self.exists();
-        match touch {
-            // The kernel looks first: an entry that is there is `EEXIST`, a parent that is not is `ENOENT`.
-            Touch::Makes if exists || !self.parent_exists() => Ok(()),
-            Touch::Changes | Touch::Asks(_) if !exists => Ok(()),
-            _ => Err(Errno::EROFS),
-        }
-    }
-
-    pub(super) fn exists(&self) -> bool {
-        sys::stat(self.session.resolver.host(), Last::Kept).is_ok()
-    }
-
-    pub(super) fn parent_exists(&self) -> bool {
-        let host = self.session.resolver.host();
-        let path = host[..host.len() - 1].strip_suffix(b"/").unwrap_or(&host[..host.len() - 1]);
-        let cut = path.iter().rposition(|&b| b == b'/').unwrap_or(0).max(1);
-        let mut parent = path[..cut].to_vec();
-        parent.extend_from_slice(b"/.\0");
-        sys::stat(&parent, Last::Followed).is_ok()
-    }
-
     /// The error that looking up the first path of a refused call ends with.
     pub(super) fn lookup_error(&mut self, row: &Row) -> Option<Errno> {
         let at = row.args.iter().position(|a| *a == Arg::Path)?;
@@ -380,22 +350,6 @@ impl Call<'_> {
             host.extend_from_slice(b"/.\0");
         }
         sys::stat(&host, Last::Followed).err()
-    }
-
-    /// A change through a descriptor: refused where it was opened by way of a read-only binding.
-    pub(super) fn fd_change(&mut self) -> Result<super::Action, Errno> {
-        if let Base::At(guest) = self.base(Some(self.args[0])) {
-            let table = &self.session.view.table;
-            let mut at = crate::view::NodeId::ROOT;
-            for name in crate::path::components(guest.as_bytes()) {
-                let Some(next) = table.child(at, name) else { break };
-                at = next;
-            }
-            if table.node(at).access() == Access::ReadOnly {
-                return Err(Errno::EROFS);
-            }
-        }
-        Ok(super::Action::Run)
     }
 }
 

@@ -71,7 +71,7 @@ impl Call<'_> {
             return Err(if binds { Errno::EROFS } else { Errno::ENOENT });
         }
         if binds {
-            self.permit(&Named::Found(found), super::Touch::Makes)?;
+            self.permit(&Named::Found(found), super::Touch::Makes, follow)?;
         }
         let limit = ADDR_MAX - PATH_AT;
         let host = if self.session.resolver.host().len() <= limit {

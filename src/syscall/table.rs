@@ -97,6 +97,8 @@ pub enum Work {
     Dumpable,
     /// A change through a descriptor, argument 0.
     FdChange,
+    /// uname(2).
+    Uname,
     /// A call that is refused once its path arguments are what the kernel accepts.
     Refuse(Errno),
 }
@@ -118,6 +120,10 @@ pub enum When {
     ReadOnly,
     /// If tasks are put on the tracer's CPU.
     Placed,
+    /// If argument 1 is a request of ioctl(2) that changes a file, and some binding is read-only.
+    SetsAttributes,
+    /// If the kernel has another name for the guest.
+    Renamed,
 }
 
 /// One system call.
@@ -209,6 +215,7 @@ pub static ROWS: &[Row] = &[
     w(S::fchown, &[], FdChange, When::ReadOnly),
     w(S::fsetxattr, &[], FdChange, When::ReadOnly),
     w(S::fremovexattr, &[], FdChange, When::ReadOnly),
+    w(S::ioctl, &[], FdChange, When::SetsAttributes),
     // Entries of directories.
     r(S::mkdir, &[Entry], Paths(Makes)),
     r(S::mkdirat, &[At, Entry], Paths(Makes)),
@@ -249,6 +256,7 @@ pub static ROWS: &[Row] = &[
     w(S::recvfrom, &[], AddrOut(4), When::NotNull(4)),
     r(S::recvmsg, &[], Work::RecvMsg),
     r(S::recvmmsg, &[], Work::RecvMmsg),
+    w(S::uname, &[], Work::Uname, When::Renamed),
     // Mounts and what else only the administrator may: as for an ordinary user, after the paths were looked up.
     r(S::chroot, &[Path], Refuse(Errno::EPERM)),
     r(S::mount, &[], Refuse(Errno::EPERM)),
@@ -294,7 +302,6 @@ pub static NO_PATH: &[S] = &[
     S::rt_sigaction,
     S::rt_sigprocmask,
     S::rt_sigreturn,
-    S::ioctl,
     S::pread64,
     S::pwrite64,
     S::readv,
@@ -329,7 +336,6 @@ pub static NO_PATH: &[S] = &[
     S::exit,
     S::wait4,
     S::kill,
-    S::uname,
     S::semget,
     S::semop,
     S::semctl,

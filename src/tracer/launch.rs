@@ -13,6 +13,7 @@ use super::placement::Placement;
 use super::{Engine, Tracer, ptrace};
 use crate::config::Config;
 use crate::cost::{self, Kind};
+use crate::emulate::Emulation;
 use crate::error::{CANNOT_EXECUTE, CANNOT_START, Failure, NOT_FOUND};
 use crate::host::HostTree;
 use crate::path::{Buf, GuestPath, PATH_MAX};
@@ -83,7 +84,8 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
     let command = match unsafe { nix::unistd::fork() }.map_err(fork_failed)? {
         nix::unistd::ForkResult::Child => {
             drop((news, command_is));
-            let status = start(config, tracer.as_raw(), File::from(OwnedFd::from(go)));
+            let status =
+                config.dialect.own_status(start(config, tracer.as_raw(), File::from(OwnedFd::from(go))));
             // SAFETY: ends this process without running what the front registered.
             unsafe { libc::_exit(i32::from(status)) }
         }
@@ -97,6 +99,7 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
     }
     drop(command_is);
     let status = wait_for(command);
+    COMMAND.store(0, Ordering::Relaxed);
     // The tracer says when it has seen the end too, so that nothing it prints comes after prun's own end.
     let mut word = [0; 1];
     match news.read(&mut word) {
@@ -160,8 +163,15 @@ extern "C" fn pass_on(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_v
         if (*info).si_code > 0 && signal != libc::SIGHUP {
             return;
         }
+        let command = COMMAND.load(Ordering::Relaxed);
+        if command == 0 {
+            // The command has ended, and prun waits for what it left: it dies of the signal, and that with it.
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
+            return;
+        }
         let again = signal == libc::SIGTERM && TERMS.fetch_add(1, Ordering::Relaxed) > 0;
-        libc::kill(COMMAND.load(Ordering::Relaxed), if again { libc::SIGKILL } else { signal });
+        libc::kill(command, if again { libc::SIGKILL } else { signal });
     }
 }
 
@@ -195,7 +205,7 @@ fn trace(config: &Config, region: Region, hear: OwnedFd, go: File, tell: OwnedFd
     let mut tell = File::from(tell);
     let status = match prepare(config, region, hear, go, &keep) {
         Ok(mut tracer) => {
-            tracer.run(nix::unistd::getppid().as_raw(), |stats| {
+            tracer.run(nix::unistd::getppid().as_raw(), config.leftovers, |stats| {
                 if config.stats {
                     print_stats(stats);
                 }
@@ -209,7 +219,7 @@ fn trace(config: &Config, region: Region, hear: OwnedFd, go: File, tell: OwnedFd
         }
         Err(failure) => {
             report::say(format_args!("{failure}"));
-            failure.exit_status()
+            config.dialect.own_status(failure.exit_status())
         }
     };
     drop(tell.write_all(&[status]));
@@ -261,6 +271,7 @@ fn prepare(
         merged: view.merges(),
         read_only: view.table.any_read_only(),
         placed: placement.useful(),
+        renamed: config.kernel.is_some(),
         secret,
     };
     let program = filter::program(&needs);
@@ -280,11 +291,14 @@ fn prepare(
         message.extend([i.jt, i.jf]);
         message.extend(i.k.to_ne_bytes());
     }
-    message.extend(host_cwd);
+    message.extend(&host_cwd);
+    message.push(0);
+    message.extend(pwd(&cwd, &host_cwd));
     go.write_all(&message).map_err(|e| Failure::new("start the command", "", e))?;
     drop(go);
 
-    let session = Session::new(view, region, secret, placement);
+    let mut session = Session::new(view, region, secret, placement);
+    session.emulation = Arc::new(Emulation::new(config));
     session.stats.host_calls.add(calls.get());
     let mut tracer = Tracer::new(session, config.engine, command);
     let slot = tracer.new_slot().unwrap_or(0);
@@ -307,12 +321,8 @@ fn raise_descriptor_limit() {
 
 /// Where the command starts: guest path, and the host path to go to (empty: stay).
 fn starting_directory(config: &Config, view: &View) -> (GuestPath, Vec<u8>) {
-    let here = std::env::current_dir();
-    let mut out = Buf::<PATH_MAX>::new();
-    let own = here.as_ref().ok().and_then(|dir| {
-        use std::os::unix::ffi::OsStrExt;
-        view.guest(dir.as_os_str().as_bytes(), &mut out).then(|| GuestPath::new(out.as_bytes()))
-    });
+    use std::os::unix::ffi::OsStrExt;
+    let own = std::env::current_dir().ok().and_then(|dir| shown_at(view, dir.as_os_str().as_bytes()));
     let wanted = match (&config.cwd, &own) {
         (None, Some(own)) => return (own.clone(), vec![]),
         (None, None) => b"/".to_vec(),
@@ -342,14 +352,37 @@ fn starting_directory(config: &Config, view: &View) -> (GuestPath, Vec<u8>) {
     match go(&wanted) {
         Ok(found) => found,
         Err(e) => {
-            report::say(format_args!(
-                "warning: cannot start in '{}': {}; starting in '/'",
+            crate::warning!(
+                "cannot start in '{}': {}; starting in '/'",
                 String::from_utf8_lossy(&wanted),
                 crate::sys::io(e)
-            ));
+            );
             go(b"/").unwrap_or_else(|_| (GuestPath::new(b"/"), b"/".to_vec()))
         }
     }
+}
+
+/// What `PWD` has to be in the guest; nothing where the variable is right as it is.
+fn pwd(guest: &GuestPath, moved_to: &[u8]) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    let stays = moved_to.is_empty()
+        && std::env::var_os("PWD").is_some()
+        && std::env::current_dir().is_ok_and(|dir| dir.as_os_str().as_bytes() == guest.as_bytes());
+    if stays { vec![] } else { guest.as_bytes().to_vec() }
+}
+
+/// The guest path of a host directory: its own path where the guest finds it there, else one that shows it.
+fn shown_at(view: &View, dir: &[u8]) -> Option<GuestPath> {
+    let (mut resolver, calls) = (Resolver::new(), Counter::default());
+    let request = Request { base: b"/", path: dir, follow: Follow::Yes, restrict: Restrict::default() };
+    let same = dir.len() < PATH_MAX
+        && resolver.resolve(&view.table, &mut HostTree::bare(&calls), &request).is_ok_and(|f| !f.void)
+        && resolver.host().strip_suffix(b"\0") == Some(dir);
+    if same {
+        return Some(GuestPath::new(dir));
+    }
+    let mut out = Buf::<PATH_MAX>::new();
+    view.guest(dir, &mut out).then(|| GuestPath::new(out.as_bytes()))
 }
 
 fn print_stats(all: &[Arc<Stats>]) {
@@ -408,7 +441,9 @@ fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
     }
     drop(go);
     let count = u32::from_ne_bytes([message[0], message[1], message[2], message[3]]) as usize;
-    let (program, cwd) = message[4..].split_at(8 * count);
+    let (program, cwds) = message[4..].split_at(8 * count);
+    let (cwd, pwd) = cwds.split_at(memchr::memchr(0, cwds).unwrap_or(cwds.len()));
+    let pwd = pwd.get(1..).filter(|p| !p.is_empty()).and_then(|p| CString::new([b"PWD=", p].concat()).ok());
     let mut filter: Vec<libc::sock_filter> = program
         .chunks_exact(8)
         .map(|c| libc::sock_filter {
@@ -425,7 +460,9 @@ fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
         return CANNOT_START;
     }
     let candidates = config.candidates();
-    let (argv, envp) = (pointers(&config.command), pointers(&config.environment));
+    let kept = config.environment.iter().filter(|v| pwd.is_none() || !v.as_bytes().starts_with(b"PWD="));
+    let environment: Vec<CString> = kept.chain(&pwd).cloned().collect();
+    let (mut argv, envp) = (pointers(&config.command), pointers(&environment));
     if SIGPIPE_WAS.load(Ordering::Relaxed) == 0 {
         // SAFETY: the default disposition has no handler.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
@@ -445,6 +482,9 @@ fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
     }
     let mut error = Errno::ENOENT;
     for path in &candidates {
+        if config.default_shell {
+            argv[0] = path.as_ptr();
+        }
         // SAFETY: NUL-terminated strings in null-terminated arrays, all alive.
         unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
         match crate::sys::errno() {

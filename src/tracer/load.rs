@@ -80,10 +80,10 @@ impl Tracer {
             super::pin(&mut task, &self.team, &self.me);
         }
         let done = ptrace::regs(tid).and_then(|regs| {
-            if memory::readable(tid, regs.sp(), &mut [0; 8])
-                || memory::read(tid, regs.sp(), &mut [0; 8]).is_ok()
-            {
-                return load(&self.session, &mut task, regs, 0, regs.sp(), plan, false);
+            let mut plan = plan;
+            match load(&self.session, &mut task, regs, 0, regs.sp(), &mut plan, false) {
+                Err(Errno::EFAULT) if memory::read(tid, regs.sp(), &mut [0; 8]).is_err() => {}
+                done => return done,
             }
             task.state = State::Locked(Box::new(Locked { sp: regs.sp(), plan, stage: Stage::Exec }));
             ptrace::resume(tid, Resume::ToExit, 0)
@@ -102,7 +102,7 @@ impl Tracer {
         let State::Loading(loading) = std::mem::replace(&mut task.state, State::Running) else {
             return Err(Errno::EINVAL);
         };
-        let Loading { regs: mut first, result, sp, saved, plan } = *loading;
+        let Loading { regs: mut first, result, sp, saved, mut plan } = *loading;
         memory::poke(tid, first.ip() & !(layout::PAGE - 1), &saved)?;
         let private = task.private;
         if status != 0 {
@@ -110,7 +110,7 @@ impl Tracer {
             // The first steps map the region; without /proc, or as another user, it is out of reach.
             if !private && step < 4 {
                 crate::note!(1, "task {tid} gets slots of its own: {}", crate::sys::io(error));
-                return load(&self.session, task, first, result, sp, plan, true);
+                return load(&self.session, task, first, result, sp, &mut plan, true);
             }
             crate::note!(
                 0,
@@ -137,7 +137,7 @@ pub(super) fn load(
     regs: Regs,
     result: i64,
     sp: u64,
-    plan: Option<Box<Plan>>,
+    plan: &mut Option<Box<Plan>>,
     private: bool,
 ) -> Result<(), Errno> {
     let tid = task.tid;
@@ -148,8 +148,9 @@ pub(super) fn load(
     } else {
         script.share(&shared_file(session), secret);
     }
-    if let Some(plan) = &plan {
-        correct(tid, sp, plan, &mut script, secret)?;
+    if let Some(plan) = &*plan {
+        let hwcap = session.emulation.kernel.as_ref().and_then(|k| k.hwcap);
+        correct(tid, sp, plan, &mut script, secret, hwcap)?;
     }
     let (address, bytes) = script.finish(regs.sp() - 256);
     memory::write(tid, address, &bytes)?;
@@ -162,12 +163,19 @@ pub(super) fn load(
     ptrace::set_regs(tid, &start)?;
     task.private = private;
     task.in_flight = None;
-    task.state = State::Loading(Box::new(Loading { regs, result, sp, saved, plan }));
+    task.state = State::Loading(Box::new(Loading { regs, result, sp, saved, plan: plan.take() }));
     ptrace::resume(tid, Resume::Run, 0)
 }
 
 /// Corrects what the kernel has told the program about itself, and maps the program where it is carried.
-fn correct(tid: i32, sp: u64, plan: &Plan, script: &mut Script, secret: u64) -> Result<(), Errno> {
+fn correct(
+    tid: i32,
+    sp: u64,
+    plan: &Plan,
+    script: &mut Script,
+    secret: u64,
+    hwcap: Option<u64>,
+) -> Result<(), Errno> {
     let mut size = 8192;
     let (mut stack, layout) = loop {
         let mut bytes = vec![0; size];
@@ -186,6 +194,9 @@ fn correct(tid: i32, sp: u64, plan: &Plan, script: &mut Script, secret: u64) -> 
     if let Some(address) = execfn {
         memory::write(tid, address, &[&plan.execfn, b"\0".as_slice()].concat())?;
     }
+    if let Some(hwcap) = hwcap {
+        auxv::set(vector, at::HWCAP, hwcap);
+    }
     if let Some(carried) = &plan.carried {
         let elf = &carried.elf;
         let base = auxv::get(vector, at::PHDR).unwrap_or(0) & !(prun_arch::layout::PAGE - 1);
@@ -201,8 +212,9 @@ fn correct(tid: i32, sp: u64, plan: &Plan, script: &mut Script, secret: u64) -> 
         let or = |a: u64, b: u64| if a == 0 { b } else { a };
         let env = or(layout.env_start, top);
         script.describe(elf, &mapped, [or(layout.arg_start, env), env, env, top], sp, vector);
-        let vector = vector.to_vec();
-        memory::write(tid, sp + layout.auxv as u64, &vector)?;
+    }
+    if hwcap.is_some() || plan.carried.is_some() {
+        memory::write(tid, sp + layout.auxv as u64, vector)?;
     }
     if plan.rename {
         let name = plan.execfn.rsplit(|&b| b == b'/').next().unwrap_or(b"");

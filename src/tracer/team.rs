@@ -11,6 +11,7 @@
 
 use super::handoff::Parked;
 use super::placement::Placement;
+use super::ptrace;
 use crate::session::{Session, Stats};
 use crate::tracee::Directory;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -81,6 +82,8 @@ pub struct Team {
     /// What a new member begins with: a session, and the function that traces with it.
     recruit: Mutex<Recruit>,
     over: AtomicBool,
+    /// The command has ended, and what it left is being killed.
+    killing: AtomicBool,
     keeper: Once,
     /// There is something to watch.
     watching: Mutex<bool>,
@@ -106,6 +109,7 @@ impl Team {
             members: Mutex::new(vec![Arc::clone(&first)]),
             recruit: Mutex::new(Recruit { session: session.another(), start }),
             over: AtomicBool::new(false),
+            killing: AtomicBool::new(false),
             keeper: Once::new(),
             watching: Mutex::new(false),
             watch: Condvar::new(),
@@ -151,6 +155,17 @@ impl Team {
                 drop(held);
             }
         }
+    }
+
+    /// Kills all tasks, and those that are being made.
+    pub fn kill(&self) {
+        self.killing.store(true, Ordering::Release);
+        self.directory.ids().into_iter().for_each(ptrace::kill);
+    }
+
+    /// Whether every task is to be killed.
+    pub fn killing(&self) -> bool {
+        self.killing.load(Ordering::Acquire)
     }
 
     /// A member that traces nobody waits for mail; false when the session is over.

@@ -59,10 +59,10 @@ impl Tracer {
         if regs.result() != 0 {
             return Err(Errno::new(regs.result().unsigned_abs() as i32));
         }
-        let (sp, plan) = (locked.sp, locked.plan.take());
+        let (sp, mut plan) = (locked.sp, locked.plan.take());
         let number = own.number();
         own.unpark(number);
         task.mm.lock().dumpable = Some(0);
-        load(&self.session, task, own, i64::from(number), sp, plan, false)
+        load(&self.session, task, own, i64::from(number), sp, &mut plan, false)
     }
 }

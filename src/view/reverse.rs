@@ -5,7 +5,7 @@
 //! unless something else hides that place from the guest; several bindings of one host path are tried in the order
 //! they were given.
 
-use super::table::{Kind, NodeId, Table};
+use super::table::{Access, Kind, NodeId, Table};
 use crate::path::{Buf, PATH_MAX, components};
 
 /// The index of a table's bindings by host path.
@@ -19,10 +19,8 @@ pub struct Reverse {
 impl Reverse {
     /// Indexes every binding and placeholder of `table`.
     pub fn new(table: &Table) -> Self {
-        let mut all = Self {
-            hosts: Table::new(b"/", super::Access::ReadWrite),
-            shown: std::collections::BTreeMap::new(),
-        };
+        let mut all =
+            Self { hosts: Table::new(b"/", Access::ReadWrite), shown: std::collections::BTreeMap::new() };
         let mut todo = vec![NodeId::ROOT];
         while let Some(id) = todo.pop() {
             todo.extend(table.children(id));
@@ -36,11 +34,43 @@ impl Reverse {
         all
     }
 
+    /// How the guest may reach the host path `host`, by all of its guest paths.
+    pub fn ways(&self, table: &Table, host: &[u8]) -> Ways {
+        let mut ways = Ways::None;
+        self.each(host, |node, rest| {
+            if !hidden(table, node, rest) {
+                ways = ways.and(table.node(node).access());
+            }
+            ways == Ways::Both
+        });
+        ways
+    }
+
     /// Writes the guest path of the host path `host`, or says that the guest cannot see it.
     ///
     /// `host` must be absolute and normal, as the kernel's `d_path()` makes it.
     pub fn guest(&self, table: &Table, host: &[u8], out: &mut Buf<PATH_MAX>) -> bool {
-        // The longest prefix of `host` that the tree knows, then shorter ones.
+        self.guest_by(table, host, None, out)
+    }
+
+    /// As [`Reverse::guest`], by a binding with this access where one is given.
+    pub fn guest_by(
+        &self,
+        table: &Table,
+        host: &[u8],
+        access: Option<Access>,
+        out: &mut Buf<PATH_MAX>,
+    ) -> bool {
+        self.each(host, |node, rest| {
+            access.is_none_or(|a| table.node(node).access() == a)
+                && !hidden(table, node, rest)
+                && write(table, node, rest, out)
+        })
+    }
+
+    /// Calls `found` with every node that shows `host` or something above it, and what is left of `host` below; the
+    /// longest prefix first. Ends, with true, when `found` says so.
+    fn each(&self, host: &[u8], mut found: impl FnMut(NodeId, &[u8]) -> bool) -> bool {
         let mut ends = smallvec::SmallVec::<[usize; 32]>::new();
         ends.push(if host == b"/" { 1 } else { 0 });
         let mut at = NodeId::ROOT;
@@ -56,12 +86,35 @@ impl Reverse {
             let Some(nodes) = self.shown.get(prefix) else { continue };
             let rest = if prefix == b"/" { host } else { &host[end..] };
             for &node in nodes {
-                if !hidden(table, node, rest) && write(table, node, rest, out) {
+                if found(node, rest) {
                     return true;
                 }
             }
         }
         false
+    }
+}
+
+/// How the guest may reach something of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ways {
+    /// Not at all.
+    None,
+    /// By read-only bindings.
+    ReadOnly,
+    /// By bindings that may be written.
+    ReadWrite,
+    /// By some of each.
+    Both,
+}
+
+impl Ways {
+    fn and(self, access: Access) -> Self {
+        match (self, access) {
+            (Self::None | Self::ReadOnly, Access::ReadOnly) => Self::ReadOnly,
+            (Self::None | Self::ReadWrite, Access::ReadWrite) => Self::ReadWrite,
+            _ => Self::Both,
+        }
     }
 }
 
@@ -87,7 +140,6 @@ fn write(table: &Table, node: NodeId, rest: &[u8], out: &mut Buf<PATH_MAX>) -> b
 
 #[cfg(test)]
 mod tests {
-    use super::super::Access;
     use super::*;
 
     fn table(bindings: &[(&str, &str)]) -> Table {

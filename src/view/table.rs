@@ -93,6 +93,7 @@ pub struct Table {
     /// A bit per [`name_bit`] of every node's name: a component whose bit is clear names no node.
     names: u64,
     read_only: bool,
+    read_only_bindings: bool,
     placeholders: bool,
 }
 
@@ -118,6 +119,7 @@ impl Table {
             bytes: Vec::new(),
             names: 0,
             read_only: false,
+            read_only_bindings: false,
             placeholders: false,
         };
         let host = table.store(host);
@@ -207,9 +209,14 @@ impl Table {
         self.names & name_bit(name) != 0
     }
 
-    /// Whether any binding is read-only.
+    /// Whether anything is read-only.
     pub fn any_read_only(&self) -> bool {
         self.read_only
+    }
+
+    /// Whether the user asked for any to be, as opposed to those made up.
+    pub fn any_read_only_binding(&self) -> bool {
+        self.read_only_bindings
     }
 
     /// Whether any directory is made up.
@@ -273,6 +280,7 @@ impl Table {
         let node = &mut self.nodes[id.0 as usize];
         (node.kind, node.access, node.identity) = (kind, access, u32::from(same && kind == Kind::Binding));
         self.read_only |= access == Access::ReadOnly;
+        self.read_only_bindings |= access == Access::ReadOnly && kind == Kind::Binding;
         self.placeholders |= kind == Kind::Placeholder;
     }
 

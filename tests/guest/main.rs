@@ -16,6 +16,7 @@ mod paths;
 mod race;
 mod raw;
 mod torture;
+mod writes;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -28,6 +29,8 @@ fn main() {
     let status = match args.get(1).map(String::as_str) {
         Some("paths") => paths::run(rest[0]),
         Some("listing") => listing::run(rest[0], rest[1].parse().expect("a size")),
+        Some("writes") => writes::run(rest[0], rest[1]),
+        Some("points") => writes::points(rest[0]),
         Some("torture") => torture::run(rest[0], rest[1].parse().expect("a number")),
         Some("race") => race::run(rest[0], rest[1].parse().expect("milliseconds")),
         Some("affinity") => race::affinity(),

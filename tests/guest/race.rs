@@ -69,7 +69,7 @@ pub fn run(dir: &str, millis: u64) -> i32 {
     println!(
         "reads {} swaps {} bad {}",
         reads.load(Relaxed) > 100,
-        swaps.load(Relaxed) > 10,
+        swaps.load(Relaxed) > 2,
         bad.load(Relaxed)
     );
     i32::from(bad.load(Relaxed) > 0)

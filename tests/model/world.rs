@@ -221,6 +221,7 @@ impl World {
             bindings.push(Binding {
                 host: HostPath::new(&text(place)),
                 guest: GuestPath::new(&at),
+                follow: prun::resolve::Follow::Yes,
                 access: if writable { Access::ReadWrite } else { Access::ReadOnly },
             });
         }
