@@ -71,6 +71,8 @@ pub struct Config {
     pub stats: bool,
     /// How arguments are put back.
     pub engine: Engine,
+    /// Call sites that stop for nothing may be changed in the tracee: `PRUN_PATCH`, and only with the trampoline.
+    pub patches: bool,
 }
 
 impl Config {
@@ -108,6 +110,7 @@ impl Config {
         let c = |text: Vec<u8>| {
             CString::new(text).map_err(|e| Failure::new("pass on an argument", "", Error::other(e)))
         };
+        let engine = launch::engine(&std::env::var("PRUN_ENGINE").unwrap_or_default())?;
         Ok(Self {
             dialect: cli.dialect,
             root,
@@ -129,7 +132,8 @@ impl Config {
                 (false, false) => Leftovers::GoOn,
             },
             stats: cli.stats,
-            engine: launch::engine(&std::env::var("PRUN_ENGINE").unwrap_or_default())?,
+            patches: engine == Engine::OneStop && std::env::var_os("PRUN_PATCH").is_none_or(|v| v != "0"),
+            engine,
         })
     }
 

@@ -115,6 +115,8 @@ pub struct Session {
     pub sockets: Arc<Sockets>,
     /// Some program has been started through its interpreter, unknown to the kernel.
     pub carries: Arc<AtomicBool>,
+    /// Call sites that stop for nothing may be changed.
+    pub patches: bool,
     /// On which CPU tasks run.
     pub placement: Arc<Placement>,
     /// What options change in what the guest is told.
@@ -141,6 +143,7 @@ impl Session {
             sockets: Arc::default(),
             carries: Arc::default(),
             placement,
+            patches: false,
             emulation: Arc::default(),
             held: VecDeque::new(),
             text: Box::new([0; PATH_MAX]),
@@ -160,6 +163,7 @@ impl Session {
             sockets: Arc::clone(&self.sockets),
             carries: Arc::clone(&self.carries),
             placement: Arc::clone(&self.placement),
+            patches: self.patches,
             emulation: Arc::clone(&self.emulation),
             held: VecDeque::new(),
             text: Box::new([0; PATH_MAX]),

@@ -42,6 +42,11 @@ impl<T> Shared<T> {
         Self(Arc::new(Mutex::new(value)))
     }
 
+    /// How many owners it has.
+    pub fn owners(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
     /// To look at or change it. Never held across a stop, nor while another is taken.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         // A panic ends the process, so a lock is never poisoned.
@@ -56,6 +61,17 @@ pub struct Fs {
     pub cwd: Arc<Cwd>,
 }
 
+/// A place in a program from which calls stop that need not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The address behind it.
+    pub ret: u64,
+    /// Stops so far.
+    pub calls: u32,
+    /// The stub of [`prun_arch::resident`] that serves it.
+    pub stub: Option<usize>,
+}
+
 /// What `CLONE_VM` shares.
 #[derive(Clone, Debug, Default)]
 pub struct Mm {
@@ -63,6 +79,8 @@ pub struct Mm {
     pub exe: Option<GuestPath>,
     /// What the guest has set with `PR_SET_DUMPABLE`; prun keeps the kernel's value, or it could not read the guest.
     pub dumpable: Option<i32>,
+    /// Places of the program that have called for nothing.
+    pub sites: smallvec::SmallVec<[Site; 4]>,
     /// Device and inode of a program that the kernel does not know is running, because its interpreter was executed.
     pub text: Option<(u64, u64)>,
 }

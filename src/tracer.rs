@@ -2,7 +2,7 @@
 //!
 //! * [`ptrace`]: the requests, raw. * [`launch`]: front, tracer and command are three processes; see there.
 //! * [`load`]: the stops around execve(2). * [`unlock`]: programs that cannot be read. * [`newborn`]: new tasks.
-//! * [`team`]: the tracer's threads. * [`handoff`]: a task goes from one to another. * [`placement`]: on which CPU
+//! * [`resident`]: calls that need not stop again. * [`team`]: the tracer's threads. * [`handoff`]: a task goes from one to another. * [`placement`]: on which CPU
 //!   tasks run.
 //!
 //! # Engines
@@ -27,6 +27,7 @@ pub mod team;
 
 mod load;
 mod newborn;
+mod resident;
 mod unlock;
 
 pub use load::Loading;
@@ -303,6 +304,7 @@ impl Tracer {
             Ok(Action::Return(value)) => return finish(tid, original, value),
             Err(e) => return finish(tid, original, -i64::from(e.into_raw())),
             Ok(Action::Run) if args == original.args() && changed.is_none() => {
+                resident::consider(session, task, row, &original);
                 return ptrace::resume(tid, Resume::Run, 0);
             }
             Ok(Action::Run) if self.engine == Engine::OneStop && changed.is_none() => {
@@ -407,14 +409,14 @@ fn finish(tid: i32, mut regs: prun_arch::Regs, value: i64) -> Result<(), Errno> 
 /// A signal is about to be delivered: the registers it finds are the guest's own.
 fn signal_stop(task: &mut Task, signal: i32) -> Result<(), Errno> {
     let mut regs = ptrace::call_regs(task.tid)?;
+    let before = regs.ip();
     if regs.in_trampoline() {
         regs.fix_up(&Slot::new(task.tid, task.slot, task.private).head()?);
+    }
+    let handled = resident::fix_up(task, &mut regs, signal);
+    if regs.ip() != before {
         ptrace::set_call_regs(task.tid, &regs)?;
     }
-    if let Some(sent) = task.sending.take() {
-        // Between two pieces of a sendmmsg(2): a signal ends it.
-        regs.leave(i64::from(sent.0));
-        ptrace::set_call_regs(task.tid, &regs)?;
-    }
+    let signal = if handled { 0 } else { signal };
     ptrace::resume(task.tid, onward(task), signal)
 }

@@ -97,3 +97,31 @@ fn a_creator_killed_at_the_wrong_moment_leaves_no_child_behind() {
         assert!(engine(name, &["bash", "-c", script]).0.ends_with("done\n"), "{name}");
     }
 }
+
+/// glibc's fstat(3) is a path call with an empty path: it stops a few times and then no more, and nobody can tell.
+#[test]
+fn calls_with_an_empty_path_are_answered_in_the_program() {
+    let dir = folder(Who::User);
+    std::fs::write(dir.path().join("f"), "data").expect("ours");
+    let d = dir.path().display().to_string();
+    let native = good(Who::User, &[&guest(), "empty", &d, "3000"]);
+    assert!(native.ends_with("handled true strange 0 bad 0\n"), "{native}");
+    let bind = format!("{d}:/mnt");
+    let stops = |error: &str| {
+        let line = error.lines().find_map(|l| l.strip_prefix("prun:")?.strip_suffix(" newfstatat"));
+        line.and_then(|l| l.trim().parse::<u64>().ok()).expect("they are counted")
+    };
+    for name in ENGINES {
+        let (out, error) = engine(name, &["--stats", "-b", &bind, &guest(), "empty", "/mnt", "3000"]);
+        assert_eq!(out, native, "{name}");
+        // Five of the fourteen kinds of call are answered there.
+        assert_eq!(stops(&error) < 32_000, name == "one-stop", "{name}: {} stops", stops(&error));
+    }
+    let prun = prun();
+    let output = command(Who::User, &[&prun, "--stats", &guest(), "empty", &d, "100"])
+        .env("PRUN_PATCH", "0")
+        .output()
+        .expect("it starts");
+    let all = stops(&String::from_utf8_lossy(&output.stderr));
+    assert!(all > 1400, "every call stops without patches: {all}");
+}

@@ -6,13 +6,15 @@
 //! the slots, which a tracee can only read. A tracee's thread owns one slot at a time.
 
 /// Changes whenever anything below does.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Granularity of every part.
 pub const PAGE: u64 = 4096;
 
 /// Bytes of the code page, which holds the trampoline and the place where tasks are parked. Calls from it are stopped
 /// like any other.
 pub const CODE_LEN: u64 = PAGE;
+/// Offset in the shared file of the page of [`crate::resident`], which tracees map elsewhere, privately.
+pub const RESIDENT: u64 = PAGE;
 /// Offset of the area from which no system call is ever stopped.
 pub const FREE_START: u64 = 0x1_0000;
 /// Bytes of that area.

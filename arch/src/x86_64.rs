@@ -1,5 +1,8 @@
 //! x86-64, System V: registers, and the trampoline of the one-stop rewrite.
 
+#[path = "x86_64/resident.rs"]
+pub mod resident;
+
 use crate::layout::{PAGE, SlotHead};
 use core::mem::offset_of;
 
@@ -78,6 +81,11 @@ impl Regs {
     /// Whether a system call that was to be restarted by the kernel is in flight.
     pub fn in_call(&self) -> bool {
         self.0.orig_rax as i64 >= 0
+    }
+
+    /// Whether the kernel is about to run the call again, or to say `EINTR` if a handler comes first: `-ERESTART*`.
+    pub fn restarts(&self) -> bool {
+        self.in_call() && matches!(self.result(), -516..=-512)
     }
 
     /// Makes the instruction that entered the kernel run again, with the same number.

@@ -23,6 +23,15 @@ pub struct Script {
     inner: Vec<usize>,
 }
 
+/// Whether calls are to be answered in the tracee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resident {
+    /// Yes, where that is possible.
+    Wanted,
+    /// No.
+    Unwanted,
+}
+
 /// Memory of the program that the script maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapped {
@@ -98,12 +107,18 @@ impl Script {
         self.step(CALL, [S::mmap as u64, at, len, prot, flags, fd, offset]);
     }
 
-    /// Maps prun's region from the file `path`.
-    pub fn share(&mut self, path: &[u8], secret: u64) {
+    /// Maps prun's region from the file `path`; `resident` asks for the code that answers calls in the tracee.
+    pub fn share(&mut self, path: &[u8], secret: u64, resident: Resident) {
         let (r, x) = (libc::PROT_READ as u64, libc::PROT_EXEC as u64);
         self.open(path, secret);
         self.map(WINDOW, layout::CODE_LEN, r | x, SHARED, FD, 0);
         self.map(WINDOW + layout::SLOTS, layout::LEN - layout::SLOTS, r, SHARED, FD, layout::SLOTS);
+        if resident == Resident::Wanted {
+            // Where something is mapped there, programs stay as they are.
+            let flags = (libc::MAP_PRIVATE | libc::MAP_FIXED_NOREPLACE) as u64;
+            let map = S::mmap as u64;
+            self.step(TRY, [map, prun_arch::resident::AT, PAGE, r | x, flags, FD, layout::RESIDENT]);
+        }
         self.close();
     }
 

@@ -8,7 +8,7 @@
 
 use super::memory;
 use prun_arch::layout::{self, SCRATCH, SCRATCH_LEN, SLOT_DATA, SLOT_LEN, SLOTS, SlotHead};
-use prun_arch::{PARK, PARK_START, TRAMPOLINE, WINDOW};
+use prun_arch::{PARK, PARK_START, TRAMPOLINE, WINDOW, resident};
 use std::fs::File;
 use std::io::Error;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -39,6 +39,7 @@ impl Region {
         file.set_len(layout::LEN)?;
         file.write_all_at(&TRAMPOLINE, 0)?;
         file.write_all_at(&PARK, PARK_START)?;
+        file.write_all_at(&resident::page(), layout::RESIDENT)?;
         let map = |at: u64, len: u64, prot| {
             // SAFETY: a new mapping at an address where, as MAP_FIXED_NOREPLACE or the check below has it, nothing is.
             let got = unsafe {

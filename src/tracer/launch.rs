@@ -298,6 +298,7 @@ fn prepare(
     drop(go);
 
     let mut session = Session::new(view, region, secret, placement);
+    session.patches = config.patches;
     session.emulation = Arc::new(Emulation::new(config));
     session.stats.host_calls.add(calls.get());
     let mut tracer = Tracer::new(session, config.engine, command);

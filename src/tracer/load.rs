@@ -11,7 +11,7 @@ use super::team::Mail;
 use super::unlock::{Locked, Stage};
 use crate::exec::Plan;
 use crate::exec::auxv::{self, at};
-use crate::exec::plan::{MARK, MARKER, Script};
+use crate::exec::plan::{MARK, MARKER, Resident, Script};
 use crate::path::GuestPath;
 use crate::session::Session;
 use crate::tracee::{Mm, Shared, State, Task, memory};
@@ -72,6 +72,7 @@ impl Tracer {
             exe: plan.as_deref().map(|p: &Plan| -> GuestPath { p.exe.clone() }),
             text: carried.map(|c| c.id),
             dumpable: None,
+            sites: smallvec::SmallVec::new(),
         });
         self.team.directory.enter(tid, task.slot, &task.mm);
         task.listing_host = None;
@@ -146,7 +147,8 @@ pub(super) fn load(
     if private {
         script.own();
     } else {
-        script.share(&shared_file(session), secret);
+        let resident = if session.patches { Resident::Wanted } else { Resident::Unwanted };
+        script.share(&shared_file(session), secret, resident);
     }
     if let Some(plan) = &*plan {
         let hwcap = session.emulation.kernel.as_ref().and_then(|k| k.hwcap);

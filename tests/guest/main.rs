@@ -10,6 +10,7 @@
 )]
 
 mod bench;
+mod empty;
 mod jobs;
 mod listing;
 mod paths;
@@ -32,6 +33,7 @@ fn main() {
         Some("writes") => writes::run(rest[0], rest[1]),
         Some("points") => writes::points(rest[0]),
         Some("torture") => torture::run(rest[0], rest[1].parse().expect("a number")),
+        Some("empty") => empty::run(rest[0], rest[1].parse().expect("a number")),
         Some("race") => race::run(rest[0], rest[1].parse().expect("milliseconds")),
         Some("affinity") => race::affinity(),
         Some(job @ ("crowd" | "idle")) => {

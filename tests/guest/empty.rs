@@ -1,0 +1,114 @@
+//! fstat(3) as glibc 2.33 to 2.38 makes it: newfstatat(2) with an empty path. prun answers it in the program after a
+//! while; everything must stay as the kernel does it, registers and flags included, also for signal handlers.
+
+use crate::raw::{c, name};
+use crate::sc;
+use libc::*;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+static STRANGE: AtomicU64 = AtomicU64::new(0);
+static HANDLED: AtomicU64 = AtomicU64::new(0);
+
+/// The call from a site of glibc's shape; the result, and whether every other register and the flags are as they were.
+fn call(fd: u64, path: u64, buffer: u64, flags: u64, r8: u64, rflags: u64) -> (i64, bool) {
+    let result: i64;
+    let mut after = [0u64; 8];
+    unsafe {
+        std::arch::asm!(
+            "push rbx",
+            "mov rbx, r12",
+            "push r13",
+            "popfq",
+            "mov eax, 0x106",
+            "syscall",
+            "2:",
+            "pushfq",
+            "pop r13",
+            "mov qword ptr [rbx], rdi", "mov qword ptr [rbx + 8], rsi", "mov qword ptr [rbx + 16], rdx",
+            "mov qword ptr [rbx + 24], r10", "mov qword ptr [rbx + 32], r8", "mov qword ptr [rbx + 40], r11",
+            "mov qword ptr [rbx + 48], rcx",
+            "lea rcx, [rip + 2b]",
+            "sub qword ptr [rbx + 48], rcx",
+            "mov qword ptr [rbx + 56], r13",
+            "pop rbx",
+            out("rax") result,
+            inlateout("rdi") fd => _, inlateout("rsi") path => _, inlateout("rdx") buffer => _,
+            inlateout("r10") flags => _, inlateout("r8") r8 => _, in("r12") after.as_mut_ptr(),
+            inlateout("r13") rflags => _, lateout("rcx") _, lateout("r11") _,
+        );
+    }
+    // r11 holds the flags, with the bit that interrupts are on.
+    let good = after[..5] == [fd, path, buffer, flags, r8]
+        && after[6] == 0
+        && after[5] == after[7]
+        && (after[7] & 0xcd5) == (rflags & 0xcd5);
+    if !good {
+        println!("BAD registers {after:x?}");
+    }
+    (result, good)
+}
+
+extern "C" fn handler(_: i32, _: *mut siginfo_t, context: *mut c_void) {
+    let regs = unsafe { &(*context.cast::<ucontext_t>()).uc_mcontext.gregs };
+    HANDLED.fetch_add(1, Relaxed);
+    let rip = regs[REG_RIP as usize] as u64;
+    if rip < 0x4_0000 || (0x5530_0000_0000..0x5530_0000_1000).contains(&rip) {
+        STRANGE.fetch_add(1, Relaxed);
+    }
+}
+
+pub fn run(dir: &str, rounds: u64) -> i32 {
+    unsafe {
+        let mut sa: sigaction = std::mem::zeroed();
+        sa.sa_sigaction = handler as extern "C" fn(i32, *mut siginfo_t, *mut c_void) as usize;
+        sa.sa_flags = SA_SIGINFO | SA_RESTART;
+        sigaction(SIGALRM, &raw const sa, std::ptr::null_mut());
+        let t = timeval { tv_sec: 0, tv_usec: 250 };
+        let it = itimerval { it_interval: t, it_value: t };
+        setitimer(ITIMER_REAL, &raw const it, std::ptr::null_mut());
+    }
+    let file = sc!(SYS_open, c(format!("{dir}/f").as_bytes()).as_ptr(), O_RDONLY) as u64;
+    let folder = sc!(SYS_open, c(dir.as_bytes()).as_ptr(), O_RDONLY) as u64;
+    let (empty, f, missing) = (c"".as_ptr() as u64, c"f".as_ptr() as u64, c"missing".as_ptr() as u64);
+    let absolute = c(format!("{dir}/f").as_bytes());
+    let here = AT_FDCWD as u64;
+    let dash = AT_EMPTY_PATH as u64;
+    let cases: [(&str, u64, u64, u64); 14] = [
+        ("file", file, empty, dash),
+        ("folder", folder, empty, dash),
+        ("garbage above the descriptor", file | 0xdead << 32, empty, dash),
+        ("garbage above the flags", file, empty, dash | 7 << 40),
+        ("no such descriptor", 77, empty, dash),
+        ("negative descriptor", -1i64 as u64, empty, dash),
+        ("large descriptor", 0x0100_0000, empty, dash),
+        ("current directory", here, empty, dash),
+        ("name below", folder, f, dash),
+        ("missing name below", folder, missing, dash),
+        ("absolute", folder, absolute.as_ptr() as u64, dash),
+        ("no flag", folder, empty, 0),
+        ("two flags", folder, empty, dash | AT_SYMLINK_NOFOLLOW as u64),
+        ("bad pointer", file, 8, dash),
+    ];
+    let mut bad = 0;
+    for (label, fd, path, flags) in cases {
+        let mut seen: Vec<(i64, u64, u32)> = vec![];
+        for round in 0..rounds {
+            let mut st: stat = unsafe { std::mem::zeroed() };
+            let rflags = if round % 2 == 0 { 0x246 } else { 0x8d7 };
+            let (result, good) = call(fd, path, &raw mut st as u64, flags, round, rflags);
+            bad += i32::from(!good);
+            let new =
+                (result, st.st_size as u64 * u64::from(st.st_mode & S_IFMT == S_IFREG), st.st_mode & S_IFMT);
+            if !seen.contains(&new) {
+                seen.push(new);
+            }
+        }
+        let texts: Vec<String> =
+            seen.iter().map(|(r, size, mode)| format!("{} {size} {mode:o}", name(*r))).collect();
+        println!("{label}: {}", texts.join(", "));
+    }
+    // Bad memory for the answer.
+    println!("bad buffer: {}", name(call(file, empty, 16, dash, 0, 0x246).0));
+    println!("handled {} strange {} bad {bad}", HANDLED.load(Relaxed) > 0, STRANGE.load(Relaxed));
+    0
+}
