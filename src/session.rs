@@ -115,8 +115,8 @@ pub struct Session {
     pub sockets: Arc<Sockets>,
     /// Some program has been started through its interpreter, unknown to the kernel.
     pub carries: Arc<AtomicBool>,
-    /// Call sites that stop for nothing may be changed.
-    pub patches: bool,
+    /// Call sites that stop for nothing may be changed; which names need a look ([`crate::tracer::resident`]).
+    pub patches: Option<[u64; 4]>,
     /// On which CPU tasks run.
     pub placement: Arc<Placement>,
     /// What options change in what the guest is told.
@@ -143,7 +143,7 @@ impl Session {
             sockets: Arc::default(),
             carries: Arc::default(),
             placement,
-            patches: false,
+            patches: None,
             emulation: Arc::default(),
             held: VecDeque::new(),
             text: Box::new([0; PATH_MAX]),

@@ -66,6 +66,8 @@ pub struct Fs {
 pub struct Site {
     /// The address behind it.
     pub ret: u64,
+    /// Number of the call.
+    pub number: u32,
     /// Stops so far.
     pub calls: u32,
     /// The stub of [`prun_arch::resident`] that serves it.

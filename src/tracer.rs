@@ -27,7 +27,7 @@ pub mod team;
 
 mod load;
 mod newborn;
-mod resident;
+pub mod resident;
 mod unlock;
 
 pub use load::Loading;
@@ -304,7 +304,7 @@ impl Tracer {
             Ok(Action::Return(value)) => return finish(tid, original, value),
             Err(e) => return finish(tid, original, -i64::from(e.into_raw())),
             Ok(Action::Run) if args == original.args() && changed.is_none() => {
-                resident::consider(session, task, row, &original);
+                resident::consider(session, task, &original);
                 return ptrace::resume(tid, Resume::Run, 0);
             }
             Ok(Action::Run) if self.engine == Engine::OneStop && changed.is_none() => {
@@ -408,14 +408,15 @@ fn finish(tid: i32, mut regs: prun_arch::Regs, value: i64) -> Result<(), Errno> 
 
 /// A signal is about to be delivered: the registers it finds are the guest's own.
 fn signal_stop(task: &mut Task, signal: i32) -> Result<(), Errno> {
-    let mut regs = ptrace::call_regs(task.tid)?;
+    // All of them: the code in the tracee keeps the flags in another register meanwhile.
+    let mut regs = ptrace::regs(task.tid)?;
     let before = regs.ip();
     if regs.in_trampoline() {
         regs.fix_up(&Slot::new(task.tid, task.slot, task.private).head()?);
     }
     let handled = resident::fix_up(task, &mut regs, signal);
     if regs.ip() != before {
-        ptrace::set_call_regs(task.tid, &regs)?;
+        ptrace::set_regs(task.tid, &regs)?;
     }
     let signal = if handled { 0 } else { signal };
     ptrace::resume(task.tid, onward(task), signal)

@@ -1,9 +1,9 @@
 //! What lies where in the memory that prun maps into every tracee: one description for the tracer, the trampoline
 //! and later the translator that lives in the guest.
 //!
-//! One region at [`crate::WINDOW`], the same in every tracee of a session: first the code page (read and execute),
-//! then an area that is reserved for code that may make system calls without being stopped (see the filter), then
-//! the slots, which a tracee can only read. A tracee's thread owns one slot at a time.
+//! One region at [`crate::WINDOW`], the same in every tracee of a session: first the code page (read and execute), then
+//! the slots, which a tracee can only read. A tracee's thread owns one slot at a time. The code that may make system
+//! calls without being stopped (see the filter) is mapped apart, at [`crate::resident::AT`].
 
 /// Changes whenever anything below does.
 pub const VERSION: u32 = 3;
@@ -13,12 +13,10 @@ pub const PAGE: u64 = 4096;
 /// Bytes of the code page, which holds the trampoline and the place where tasks are parked. Calls from it are stopped
 /// like any other.
 pub const CODE_LEN: u64 = PAGE;
-/// Offset in the shared file of the page of [`crate::resident`], which tracees map elsewhere, privately.
+/// Offset in the shared file of the pages of [`crate::resident`], which tracees map elsewhere, privately.
 pub const RESIDENT: u64 = PAGE;
-/// Offset of the area from which no system call is ever stopped.
-pub const FREE_START: u64 = 0x1_0000;
-/// Bytes of that area.
-pub const FREE_LEN: u64 = 0xf_0000;
+/// Bytes of those pages.
+pub const RESIDENT_LEN: u64 = 2 * crate::resident::PART;
 /// Offset of the first slot.
 pub const SLOTS: u64 = 0x10_0000;
 /// Bytes of one slot: the registers of a call in flight and two translated paths. Only pages written to cost memory.

@@ -117,7 +117,10 @@ impl Script {
             // Where something is mapped there, programs stay as they are.
             let flags = (libc::MAP_PRIVATE | libc::MAP_FIXED_NOREPLACE) as u64;
             let map = S::mmap as u64;
-            self.step(TRY, [map, prun_arch::resident::AT, PAGE, r | x, flags, FD, layout::RESIDENT]);
+            self.step(
+                TRY,
+                [map, prun_arch::resident::AT, layout::RESIDENT_LEN, r | x, flags, FD, layout::RESIDENT],
+            );
         }
         self.close();
     }

@@ -5,13 +5,13 @@
 //! (`seccomp_is_const_allow()`, Linux 5.11). Arguments and the instruction pointer are loaded behind that, for the
 //! calls with a row only.
 //!
-//! A filter can never be changed once installed, so the first one holds two doors: calls made from the window's
-//! free area ([`layout::FREE_START`]) pass, for code that translates inside the guest, and openat(2) passes with
+//! A filter can never be changed once installed, so the first one holds two doors: calls made from the
+//! first page of [`prun_arch::resident`] pass, code that has looked at them inside the guest, and openat(2) passes with
 //! the session's secret in its sixth argument, which the loader uses right after execve(2).
 
 use super::table::{LEN, When, row};
 use libc::sock_filter;
-use prun_arch::{AUDIT_ARCH, FOREIGN_BIT, WINDOW, layout};
+use prun_arch::{AUDIT_ARCH, FOREIGN_BIT, resident};
 use syscalls::Sysno;
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
@@ -57,7 +57,7 @@ const fn ins(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Return(u32),
-    /// Stopped, unless called from the free area.
+    /// Stopped, unless called from the resident code.
     Stop,
     /// Stopped as above, if the bits of an argument say so.
     Check(When),
@@ -161,9 +161,8 @@ fn leaf(verdict: Verdict, needs: &Needs) -> Vec<sock_filter> {
             out.push(ins(RET, 0, 0, ALLOW));
         }
     }
-    // The address after the call instruction; the free area is 16-page aligned and does not cross 4 GiB.
-    let start = WINDOW + layout::FREE_START;
-    let end = start + layout::FREE_LEN;
+    // The address after the call instruction; the window does not cross 4 GiB.
+    let (start, end) = (resident::AT, resident::AT + resident::PART);
     out.push(ins(LD, 0, 0, IP + 4));
     out.push(ins(JEQ, 0, 4, (start >> 32) as u32));
     out.push(ins(LD, 0, 0, IP));
@@ -261,10 +260,10 @@ mod tests {
     #[test]
     fn the_two_doors_open_for_nothing_else() {
         let open = Sysno::openat as u32;
-        let (start, end) = (WINDOW + layout::FREE_START, WINDOW + layout::FREE_START + layout::FREE_LEN);
+        let (start, end) = (resident::AT, resident::AT + resident::PART);
         assert_eq!(ask(&NEEDS, open, start, [0; 6]), ALLOW);
         assert_eq!(ask(&NEEDS, open, end - 1, [0; 6]), ALLOW);
-        for ip in [start - 1, end, WINDOW + 2, start ^ (1 << 40)] {
+        for ip in [start - 1, end, prun_arch::WINDOW + 2, start ^ (1 << 40)] {
             assert_eq!(ask(&NEEDS, open, ip, [0; 6]), TRACE, "{ip:#x}");
         }
         assert_eq!(ask(&NEEDS, open, 0, [0, 0, 0, 0, 0, NEEDS.secret]), ALLOW);

@@ -8,7 +8,7 @@
 
 use super::memory;
 use prun_arch::layout::{self, SCRATCH, SCRATCH_LEN, SLOT_DATA, SLOT_LEN, SLOTS, SlotHead};
-use prun_arch::{PARK, PARK_START, TRAMPOLINE, WINDOW, resident};
+use prun_arch::{PARK, PARK_START, TRAMPOLINE, WINDOW};
 use std::fs::File;
 use std::io::Error;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -39,7 +39,6 @@ impl Region {
         file.set_len(layout::LEN)?;
         file.write_all_at(&TRAMPOLINE, 0)?;
         file.write_all_at(&PARK, PARK_START)?;
-        file.write_all_at(&resident::page(), layout::RESIDENT)?;
         let map = |at: u64, len: u64, prot| {
             // SAFETY: a new mapping at an address where, as MAP_FIXED_NOREPLACE or the check below has it, nothing is.
             let got = unsafe {
@@ -68,6 +67,14 @@ impl Region {
     /// The descriptor, for tracees to open through /proc.
     pub fn fd(&self) -> i32 {
         self.file.as_raw_fd()
+    }
+
+    /// Writes the code that answers calls in tracees, before the first of them maps it.
+    ///
+    /// # Errors
+    /// When the memory cannot be had.
+    pub fn set_resident(&self, pages: &[u8]) -> Result<(), Error> {
+        self.file.write_all_at(pages, layout::RESIDENT)
     }
 
     /// Writes to the region at its own address.

@@ -10,7 +10,7 @@
 #![allow(unsafe_code)]
 
 use super::placement::Placement;
-use super::{Engine, Tracer, ptrace};
+use super::{Engine, Tracer, ptrace, resident};
 use crate::config::Config;
 use crate::cost::{self, Kind};
 use crate::emulate::Emulation;
@@ -298,7 +298,14 @@ fn prepare(
     drop(go);
 
     let mut session = Session::new(view, region, secret, placement);
-    session.patches = config.patches;
+    if config.patches {
+        let complex = resident::complex(&session.view.table);
+        session
+            .region
+            .set_resident(&prun_arch::resident::pages(complex))
+            .map_err(|e| Failure::new("write to the memory shared with the guest", "", e))?;
+        session.patches = Some(complex);
+    }
     session.emulation = Arc::new(Emulation::new(config));
     session.stats.host_calls.add(calls.get());
     let mut tracer = Tracer::new(session, config.engine, command);

@@ -147,7 +147,7 @@ pub(super) fn load(
     if private {
         script.own();
     } else {
-        let resident = if session.patches { Resident::Wanted } else { Resident::Unwanted };
+        let resident = if session.patches.is_some() { Resident::Wanted } else { Resident::Unwanted };
         script.share(&shared_file(session), secret, resident);
     }
     if let Some(plan) = &*plan {

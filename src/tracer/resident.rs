@@ -3,59 +3,75 @@
 //! A site is changed when it has stopped [`OFTEN`] times for nothing in one program, and only while the program has
 //! one thread: nobody else can be between the two instructions that are written over. It must lie in a private
 //! mapping, so that what is written is this program's alone. `PRUN_PATCH=0` leaves every program's code as it is.
+//!
+//! Which names are simple follows from the view: no binding is called so, there is no made-up directory and nothing
+//! read-only (`Call::is_local` in [`crate::syscall`] says the same of a call that has stopped).
 
 use crate::session::Session;
-use crate::syscall::table::Row;
 use crate::tracee::{Site, Task, memory};
+use crate::view::Table;
 use prun_arch::{Regs, resident};
-use syscalls::Sysno;
 
 /// Stops at one site before it is changed: changing it costs about as much as that many.
 const OFTEN: u32 = 8;
 
+/// First bytes of names that have to be looked up by the tracer.
+pub fn complex(table: &Table) -> [u64; 4] {
+    if table.any_placeholder() || table.any_read_only() {
+        return [u64::MAX; 4];
+    }
+    let mut all = [0; 4];
+    for byte in table.names().filter_map(|name| name.first()) {
+        all[usize::from(*byte) / 64] |= 1 << (byte % 64);
+    }
+    all
+}
+
 /// A call has stopped and goes on as it was: perhaps its site need not stop again.
-pub(super) fn consider(session: &Session, task: &mut Task, row: &Row, regs: &Regs) {
-    let empty = row.call == Sysno::newfstatat
-        && regs.args()[3] as u32 == libc::AT_EMPTY_PATH as u32
-        && session.text[0] == 0;
-    if !empty || !session.patches || task.private || resident::stub_of(regs).is_some() {
+pub(super) fn consider(session: &Session, task: &mut Task, regs: &Regs) {
+    let Some(complex) = session.patches.as_ref().filter(|_| !task.private) else { return };
+    let path = &session.text[..];
+    let path = &path[..memchr::memchr(0, path).unwrap_or(0)];
+    if !resident::serves(regs.number(), &regs.args(), path, complex) || resident::stub_of(regs).is_some() {
         return;
     }
     // The task and the directory know its memory; one more owner is another task.
     let alone = task.mm.owners() <= 2;
     let mut mm = task.mm.lock();
-    let next = mm.sites.iter().filter(|s| s.stub.is_some()).count();
-    let site = match mm.sites.iter_mut().position(|s| s.ret == regs.ip()) {
-        Some(at) => &mut mm.sites[at],
-        None if mm.sites.len() < resident::COUNT => {
-            mm.sites.push(Site { ret: regs.ip(), calls: 0, stub: None });
-            return;
+    let next = mm.sites.iter().filter(|s| s.number == regs.number() && s.stub.is_some()).count();
+    let Some(site) = mm.sites.iter_mut().find(|s| s.ret == regs.ip()) else {
+        if mm.sites.len() < resident::COUNT {
+            mm.sites.push(Site { ret: regs.ip(), number: regs.number(), calls: 0, stub: None });
         }
-        None => return,
+        return;
     };
     site.calls = site.calls.saturating_add(1);
-    if site.calls == OFTEN && site.stub.is_none() {
-        if alone && change(task.tid, regs.ip(), next) {
-            site.stub = Some(next);
-        } else if !alone {
-            // Later, when the other threads have ended.
-            site.calls = 0;
-        }
+    if site.calls != OFTEN || site.stub.is_some() {
+        return;
+    }
+    if !alone {
+        // Later, when the other threads have ended.
+        site.calls = 0;
+    } else if let Some(stub) = resident::stub(regs.number(), next)
+        && change(task.tid, regs, stub)
+    {
+        site.stub = Some(stub);
     }
 }
 
-/// Lets stub `index` serve the site that returns to `ret`; false where something is not as it has to be.
-fn change(tid: i32, ret: u64, index: usize) -> bool {
-    let Some(site) = ret.checked_sub(resident::SITE.len() as u64) else { return false };
-    let mut there = [0; resident::SITE.len()];
-    let mut stub = [0; resident::CODE.len()];
+/// Lets stub `index` serve the site that a call came from; false where something is not as it has to be.
+fn change(tid: i32, regs: &Regs, index: usize) -> bool {
+    let Some(site) = regs.ip().checked_sub(resident::SITE_LEN as u64) else { return false };
+    let (at, code) = resident::code(index);
+    let mut there = [0; resident::SITE_LEN];
+    let mut stub = vec![0; code.len()];
     let ready = memory::read(tid, site, &mut there).is_ok()
-        && there == resident::SITE
-        && memory::read(tid, resident::AT, &mut stub).is_ok()
-        && stub == resident::CODE
+        && Some(there) == resident::site(regs.number())
+        && memory::read(tid, at, &mut stub).is_ok()
+        && stub == code
         && is_private(tid, site);
     ready
-        && memory::poke(tid, resident::return_at(index), &ret.to_ne_bytes()).is_ok()
+        && memory::poke(tid, resident::return_at(index), &regs.ip().to_ne_bytes()).is_ok()
         && memory::poke(tid, site, &resident::jump(index)).is_ok()
 }
 

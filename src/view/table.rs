@@ -204,6 +204,11 @@ impl Table {
         crate::path::components(guest).try_fold(NodeId::ROOT, |at, name| self.child(at, name))
     }
 
+    /// The names of all nodes but the root.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.nodes.iter().skip(1).map(|node| self.text(node.name))
+    }
+
     /// Whether some node may be called `name`: never wrongly false.
     pub fn may_name(&self, name: &[u8]) -> bool {
         self.names & name_bit(name) != 0

@@ -1,5 +1,6 @@
-//! fstat(3) as glibc 2.33 to 2.38 makes it: newfstatat(2) with an empty path. prun answers it in the program after a
-//! while; everything must stay as the kernel does it, registers and flags included, also for signal handlers.
+//! Calls that prun answers in the program after a while: fstat(3) as glibc 2.33 to 2.38 makes it, newfstatat(2) with an
+//! empty path, and lookups of one name in an open directory. Everything must stay as the kernel does it, registers and
+//! flags included, also for signal handlers.
 
 use crate::raw::{c, name};
 use crate::sc;
@@ -9,8 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 static STRANGE: AtomicU64 = AtomicU64::new(0);
 static HANDLED: AtomicU64 = AtomicU64::new(0);
 
-/// The call from a site of glibc's shape; the result, and whether every other register and the flags are as they were.
-fn call(fd: u64, path: u64, buffer: u64, flags: u64, r8: u64, rflags: u64) -> (i64, bool) {
+/// A call from a site of glibc's shape; the result, and whether every other register and the flags are as they were.
+macro_rules! site {
+    ($name:ident, $nr:literal) => {
+fn $name(fd: u64, path: u64, buffer: u64, flags: u64, r8: u64, rflags: u64) -> (i64, bool) {
     let result: i64;
     let mut after = [0u64; 8];
     unsafe {
@@ -19,7 +22,7 @@ fn call(fd: u64, path: u64, buffer: u64, flags: u64, r8: u64, rflags: u64) -> (i
             "mov rbx, r12",
             "push r13",
             "popfq",
-            "mov eax, 0x106",
+            concat!("mov eax, ", $nr),
             "syscall",
             "2:",
             "pushfq",
@@ -47,6 +50,10 @@ fn call(fd: u64, path: u64, buffer: u64, flags: u64, r8: u64, rflags: u64) -> (i
     }
     (result, good)
 }
+    };
+}
+site!(call, "0x106");
+site!(open, "0x101");
 
 extern "C" fn handler(_: i32, _: *mut siginfo_t, context: *mut c_void) {
     let regs = unsafe { &(*context.cast::<ucontext_t>()).uc_mcontext.gregs };
@@ -73,7 +80,11 @@ pub fn run(dir: &str, rounds: u64) -> i32 {
     let absolute = c(format!("{dir}/f").as_bytes());
     let here = AT_FDCWD as u64;
     let dash = AT_EMPTY_PATH as u64;
-    let cases: [(&str, u64, u64, u64); 14] = [
+    let nofollow = AT_SYMLINK_NOFOLLOW as u64;
+    let (long, tail) = (c(&[b'n'; 300]), c(b"f/"));
+    let (long, tail, tied) = (long.as_ptr() as u64, tail.as_ptr() as u64, c"tied".as_ptr() as u64);
+    let (dot, dots) = (c".".as_ptr() as u64, c"..".as_ptr() as u64);
+    let cases: [(&str, u64, u64, u64); 25] = [
         ("file", file, empty, dash),
         ("folder", folder, empty, dash),
         ("garbage above the descriptor", file | 0xdead << 32, empty, dash),
@@ -88,6 +99,17 @@ pub fn run(dir: &str, rounds: u64) -> i32 {
         ("no flag", folder, empty, 0),
         ("two flags", folder, empty, dash | AT_SYMLINK_NOFOLLOW as u64),
         ("bad pointer", file, 8, dash),
+        ("name, not followed", folder, f, nofollow),
+        ("link, not followed", folder, tied, nofollow),
+        ("link, followed", folder, tied, 0),
+        ("missing name, not followed", folder, missing, nofollow),
+        ("name in a file", file, f, nofollow),
+        ("long name", folder, long, nofollow),
+        ("name with a slash", folder, tail, nofollow),
+        ("dot", folder, dot, nofollow),
+        ("dots", folder, dots, nofollow),
+        ("name nowhere", 77, f, nofollow),
+        ("bad pointer, not followed", folder, 8, nofollow),
     ];
     let mut bad = 0;
     for (label, fd, path, flags) in cases {
@@ -106,6 +128,31 @@ pub fn run(dir: &str, rounds: u64) -> i32 {
         let texts: Vec<String> =
             seen.iter().map(|(r, size, mode)| format!("{} {size} {mode:o}", name(*r))).collect();
         println!("{label}: {}", texts.join(", "));
+    }
+    for (label, path, flags) in [
+        ("open", f, O_NOFOLLOW),
+        ("open a link", tied, O_NOFOLLOW),
+        ("open a link's entry", tied, O_NOFOLLOW | O_PATH),
+        ("open a link, followed", tied, 0),
+        ("open a missing name", missing, O_NOFOLLOW),
+        ("open to write", f, O_NOFOLLOW | O_WRONLY),
+        ("open to write what is missing", missing, O_NOFOLLOW | O_WRONLY),
+        ("open as a directory", f, O_NOFOLLOW | O_DIRECTORY),
+        ("open a long name", long, O_NOFOLLOW),
+        ("open a bad pointer", 8, O_NOFOLLOW),
+    ] {
+        let mut seen: Vec<String> = vec![];
+        for round in 0..rounds {
+            let (result, good) =
+                open(folder, path, flags as u64, 0, round, if round % 2 == 0 { 0x246 } else { 0x8d7 });
+            bad += i32::from(!good);
+            let text = if result < 0 { name(result) } else { "opened".into() };
+            if !seen.contains(&text) {
+                seen.push(text);
+            }
+            sc!(SYS_close, result);
+        }
+        println!("{label}: {seen:?}");
     }
     // Bad memory for the answer.
     println!("bad buffer: {}", name(call(file, empty, 16, dash, 0, 0x246).0));

@@ -1,164 +1,440 @@
-//! Code that answers a call in the tracee, so that it need not stop: fstat(3) of glibc 2.33 to 2.38.
+//! Code that answers calls in the tracee, so that they need not stop: lookups of one name in a directory that is open,
+//! and fstat(3).
 //!
-//! That fstat(3) is newfstatat(2) with an empty path and `AT_EMPTY_PATH`, which no filter can tell from a call with a
-//! path: filters do not see memory. Its call site, `mov $262,%eax; syscall`, is seven bytes, as many as
-//! `mov $stub,%eax; jmp *%rax` with a stub below 4 GiB: rax is about to be overwritten anyway, and threads that are
-//! inside the call return behind the site, which stays as it is.
+//! Programs that walk trees (find, du, tar, rm -r) ask newfstatat(2) and openat(2) for one name at a time in a
+//! directory they have open, without following a link. If no binding has such a name, the call means the same to host
+//! and guest. glibc's fstat(3), from 2.33 to 2.38, is newfstatat(2) with an empty path. No filter can tell these calls
+//! from others: filters do not see memory.
 //!
-//! The stub makes the call fstat(2) if the path is empty, the flags are just `AT_EMPTY_PATH` and the descriptor is a
-//! plain one; otherwise it makes the call as it was, which stops. It changes no register that `syscall` does not change
-//! and no flag (`syscall` preserves them, so comparisons are made with `jrcxz`), and leaves rcx at the address behind
-//! the site, as the native call does. A path that cannot be read faults in the stub; the tracer sees the signal first
-//! and sends the task the slow way, where the kernel answers `EFAULT`.
+//! A call site, `mov $nr,%eax; syscall`, is seven bytes, as many as `mov $stub,%eax; jmp *%rax` with a stub below 4 GiB:
+//! rax is about to be overwritten anyway, and threads that are inside the call return behind the site, which stays as
+//! it is. The stub looks at the arguments and makes the call itself, on a page whose calls the filter allows; or it
+//! makes it as it was on the page behind, where it stops. It changes no register that `syscall` does not change (rax,
+//! rcx, r11; the flags are kept in rax meanwhile) and leaves rcx at the address behind the site, as the native call
+//! does. A path that cannot be read faults in the stub; the tracer sees the signal first and sends the task the slow
+//! way, where the kernel answers `EFAULT`.
 //!
-//! Stubs are [`COUNT`] copies of one another on one page, each followed, [`RETURNS`] bytes on, by the address that
-//! its site returns to, which the tracer writes.
+//! There are [`COUNT`] stubs of [`BLOCK`] bytes, half of them for each of the two calls. Behind the code of each lie a
+//! bitmap of the first bytes of names that are not simple, and the address that its site returns to, which the tracer
+//! writes.
+#![allow(unsafe_code)]
 
-use super::Regs;
+use super::{CALL_LEN, Regs};
 
-/// Where the page is, in tracees where it could be mapped: low enough for a 32-bit operand, below where fixed programs
-/// begin, not below `vm.mmap_min_addr`.
+/// Where the pages are, in tracees where they could be mapped: low enough for a 32-bit operand, below where fixed
+/// programs begin, not below `vm.mmap_min_addr`.
 pub const AT: u64 = 0x2_0000;
-/// Stubs on the page.
+/// Bytes of the part from which calls are allowed, and of the part behind it, from which they stop.
+pub const PART: u64 = 0x1000;
+/// Stubs; the first half serves newfstatat(2), the second openat(2).
 pub const COUNT: usize = 16;
-/// Offset of the first stub's return address.
-pub const RETURNS: u64 = 0x400;
-const STRIDE: u64 = 64;
+/// Bytes of a stub and its data.
+const BLOCK: u64 = 256;
+/// Bytes of a call site.
+pub const SITE_LEN: usize = 7;
 
-/// `mov $262,%eax; syscall`.
-pub const SITE: [u8; 7] = [0xb8, 0x06, 0x01, 0x00, 0x00, 0x0f, 0x05];
+/// Offsets of a stub's data; the code below has them too.
+const BITMAP: u64 = 0xd0;
+const RETURN: u64 = 0xf8;
 
-/// One stub.
-pub const CODE: [u8; 62] = [
-    0x44, 0x89, 0xd1, //                          mov %r10d,%ecx
-    0x8d, 0x89, 0x00, 0xf0, 0xff, 0xff, //        lea -AT_EMPTY_PATH(%rcx),%ecx
-    0xe3, 0x02, 0xeb, 0x28, //                    jrcxz 1f; jmp slow
-    0x0f, 0xb6, 0x0e, //                       1: movzbl (%rsi),%ecx
-    0xe3, 0x02, 0xeb, 0x21, //                    jrcxz 2f; jmp slow
-    0x89, 0xf9, 0x0f, 0xc9, 0x0f, 0xb6, 0xc9, //2: mov %edi,%ecx; bswap %ecx; movzbl %cl,%ecx
-    0xe3, 0x02, 0xeb, 0x16, //                    jrcxz 3f; jmp slow
-    0xb8, 0x05, 0x00, 0x00, 0x00, //           3: mov $SYS_fstat,%eax
-    0x48, 0x87, 0xd6, //                          xchg %rdx,%rsi
-    0x0f, 0x05, //                                syscall
-    0x48, 0x87, 0xd6, //                          xchg %rdx,%rsi
-    0x48, 0x8b, 0x0d, 0xcd, 0x03, 0x00, 0x00, //back: mov RETURNS(stub),%rcx
-    0xff, 0xe1, //                                jmp *%rcx
-    0xb8, 0x06, 0x01, 0x00, 0x00, //        slow: mov $SYS_newfstatat,%eax
-    0x0f, 0x05, //                                syscall
-    0xeb, 0xee, //                                jmp back
-];
+const NR_STAT: u32 = 262;
+const NR_OPEN: u32 = 257;
+const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+const AT_EMPTY_PATH: u32 = 0x1000;
+const O_NOFOLLOW: u32 = 0x2_0000;
+/// `O_ACCMODE`, `O_CREAT`, `O_TRUNC` and `__O_TMPFILE`.
+const O_CHANGES: u32 = 0x3 | 0x40 | 0x200 | 0x40_0000;
 
-/// Offsets of instructions in [`CODE`].
-const READ_PATH: u64 = 0x0d;
-const CALL: u64 = 0x27;
-const AFTER_CALL: u64 = 0x29;
-const BACK: u64 = 0x2c;
-const SLOW: u64 = 0x35;
-const AFTER_SLOW: u64 = 0x3c;
+core::arch::global_asm!(
+    r#"
+    .pushsection .rodata.prun_resident,"a",@progbits
+    .macro prun_stub name, nr
+    .globl prun_\name
+    .hidden prun_\name
+    .globl prun_\name\()_marks
+    .hidden prun_\name\()_marks
+    prun_\name:
+        lahf                            # the flags go to ah and al
+        seto al
+    .Lsaved_\name:
+    .if \nr == {stat}
+        cmp r10d, {empty_path}
+        je .Lempty_\name
+        cmp r10d, {nofollow}
+    .else
+        mov ecx, edx
+        and ecx, {open_bits}
+        cmp ecx, {open_nofollow}
+    .endif
+        jne .Lslow_\name
+        movzx ecx, byte ptr [rsi]       # may fault
+        bt dword ptr [rip + prun_\name + {bitmap}], ecx
+        jc .Lslow_\name
+        lea r11, [rsi + 1]
+    .Lnext_\name:
+        movzx ecx, byte ptr [r11]       # may fault
+        inc r11
+        cmp ecx, 0x2f
+        je .Lslow_\name
+        test ecx, ecx
+        jne .Lnext_\name
+    .Lready_\name:
+        add al, 0x7f                    # overflows if it was one
+        sahf
+        mov eax, \nr
+    .Lcall_\name:
+        syscall
+    .Lback_\name:
+        mov rcx, qword ptr [rip + prun_\name + {return_}]
+        jmp rcx
+    .Lempty_\name:
+    .if \nr == {stat}
+        cmp byte ptr [rsi], 0           # may fault
+        jne .Lslow_\name
+        test edi, edi
+        js .Lslow_\name
+    .Lplain_\name:
+        add al, 0x7f
+        sahf
+        mov eax, 5                      # fstat
+        xchg rsi, rdx
+    .Lfstat_\name:
+        syscall
+        xchg rsi, rdx
+        jmp .Lback_\name
+    .else
+    .Lplain_\name:
+    .Lfstat_\name:
+    .endif
+    .Lslow_\name:
+        add al, 0x7f
+        sahf
+        .byte 0xe9                      # jmp to the slow part
+        .long {part} - (. + 4 - prun_\name)
+    .Lend_\name:
+        .org prun_\name + {block}, 0xcc
+    prun_\name\()_marks:
+        .byte .Lsaved_\name - prun_\name, .Lready_\name - prun_\name, .Lcall_\name - prun_\name
+        .byte .Lback_\name - prun_\name, .Lempty_\name - prun_\name, .Lplain_\name - prun_\name
+        .byte .Lfstat_\name - prun_\name, .Lslow_\name - prun_\name, .Lend_\name - prun_\name
+    .endm
+    prun_stub stat, {stat}
+    prun_stub open, {open}
+    .popsection
+    "#,
+    stat = const NR_STAT,
+    open = const NR_OPEN,
+    empty_path = const AT_EMPTY_PATH,
+    nofollow = const AT_SYMLINK_NOFOLLOW,
+    open_bits = const O_NOFOLLOW | O_CHANGES,
+    open_nofollow = const O_NOFOLLOW,
+    bitmap = const BITMAP,
+    return_ = const RETURN,
+    part = const PART,
+    block = const BLOCK,
+);
 
-/// The page's stubs, without return addresses.
-pub fn page() -> Vec<u8> {
-    let mut page = vec![0xcc; RETURNS as usize];
-    for stub in page.chunks_exact_mut(STRIDE as usize) {
-        stub[..CODE.len()].copy_from_slice(&CODE);
-    }
-    page
+unsafe extern "C" {
+    static prun_stat: [u8; BLOCK as usize];
+    static prun_open: [u8; BLOCK as usize];
+    static prun_stat_marks: Marks;
+    static prun_open_marks: Marks;
 }
 
-/// Where the return address of stub `index` is.
+/// Offsets in a stub's code, in the order of its labels.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Marks {
+    saved: u8,
+    ready: u8,
+    call: u8,
+    back: u8,
+    empty: u8,
+    plain: u8,
+    fstat: u8,
+    slow: u8,
+    end: u8,
+}
+
+/// The calls that stubs serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Stat,
+    Open,
+}
+
+impl Kind {
+    fn of(index: usize) -> Self {
+        if index < COUNT / 2 { Kind::Stat } else { Kind::Open }
+    }
+
+    fn number(self) -> u32 {
+        match self {
+            Kind::Stat => NR_STAT,
+            Kind::Open => NR_OPEN,
+        }
+    }
+
+    fn code(self) -> &'static [u8; BLOCK as usize] {
+        // SAFETY: both are constant and defined above, of this size.
+        unsafe {
+            match self {
+                Kind::Stat => &prun_stat,
+                Kind::Open => &prun_open,
+            }
+        }
+    }
+
+    fn marks(self) -> Marks {
+        // SAFETY: both are constant and defined above, of this size.
+        unsafe {
+            match self {
+                Kind::Stat => prun_stat_marks,
+                Kind::Open => prun_open_marks,
+            }
+        }
+    }
+
+    fn site(self) -> [u8; SITE_LEN] {
+        let nr = self.number().to_le_bytes();
+        [0xb8, nr[0], nr[1], nr[2], nr[3], 0x0f, 0x05]
+    }
+}
+
+/// The two pages. A name that begins with a byte whose bit is set in `complex` is looked up the slow way, as are empty
+/// ones and those that begin with a dot or a slash.
+pub fn pages(complex: [u64; 4]) -> Vec<u8> {
+    let mut pages = vec![0xcc; 2 * PART as usize];
+    let mut bitmap = complex;
+    for byte in [0, b'.', b'/'] {
+        bitmap[usize::from(byte) / 64] |= 1 << (byte % 64);
+    }
+    for index in 0..COUNT {
+        let kind = Kind::of(index);
+        let at = index * BLOCK as usize;
+        pages[at..][..BLOCK as usize].copy_from_slice(kind.code());
+        for (i, word) in bitmap.iter().enumerate() {
+            pages[at + BITMAP as usize + 8 * i..][..8].copy_from_slice(&word.to_le_bytes());
+        }
+        // mov $nr,%eax; syscall; jmp back
+        let slow = PART as usize + at;
+        pages[slow..][..SITE_LEN].copy_from_slice(&kind.site());
+        pages[slow + SITE_LEN] = 0xe9;
+        let back = i32::from(kind.marks().back) - (PART as i32 + SITE_LEN as i32 + 5);
+        pages[slow + SITE_LEN + 1..][..4].copy_from_slice(&back.to_le_bytes());
+    }
+    pages
+}
+
+/// Whether a stub would make this call, whose path is `path`, without a stop; `complex` is that of [`pages`].
+pub fn serves(number: u32, args: &[u64; 6], path: &[u8], complex: &[u64; 4]) -> bool {
+    let simple = || {
+        path.first().is_some_and(|&b| {
+            b != b'.' && complex[usize::from(b) / 64] & 1 << (b % 64) == 0 && !path.contains(&b'/')
+        })
+    };
+    match number {
+        NR_STAT if args[3] as u32 == AT_EMPTY_PATH => path.is_empty() && args[0] as i32 >= 0,
+        NR_STAT => args[3] as u32 == AT_SYMLINK_NOFOLLOW && simple(),
+        NR_OPEN => args[2] as u32 & (O_NOFOLLOW | O_CHANGES) == O_NOFOLLOW && simple(),
+        _ => false,
+    }
+}
+
+/// The bytes of a call site for `number`; `None` where no stub serves it.
+pub fn site(number: u32) -> Option<[u8; SITE_LEN]> {
+    [Kind::Stat, Kind::Open].into_iter().find(|k| k.number() == number).map(Kind::site)
+}
+
+/// The `nth` stub for `number`; `None` when there are no more.
+pub fn stub(number: u32, nth: usize) -> Option<usize> {
+    (0..COUNT).filter(|&i| Kind::of(i).number() == number).nth(nth)
+}
+
+/// Where stub `index` begins, and its code: to see that it is there.
+pub fn code(index: usize) -> (u64, &'static [u8]) {
+    (AT + BLOCK * index as u64, &Kind::of(index).code()[..BITMAP as usize])
+}
+
+/// Where the address is that stub `index` returns to.
 pub fn return_at(index: usize) -> u64 {
-    AT + RETURNS + STRIDE * index as u64
+    AT + BLOCK * index as u64 + RETURN
 }
 
 /// What is written over a site that stub `index` serves.
-pub fn jump(index: usize) -> [u8; 7] {
-    let stub = ((AT + STRIDE * index as u64) as u32).to_le_bytes();
+pub fn jump(index: usize) -> [u8; SITE_LEN] {
+    let stub = ((AT + BLOCK * index as u64) as u32).to_le_bytes();
     [0xb8, stub[0], stub[1], stub[2], stub[3], 0xff, 0xe0]
-}
-
-/// The stub that an address lies in, and the offset in it.
-fn place(ip: u64) -> Option<(usize, u64)> {
-    let offset = ip.checked_sub(AT).filter(|&o| o < RETURNS)?;
-    Some(((offset / STRIDE) as usize, offset % STRIDE))
 }
 
 /// The stub that the task is in.
 pub fn stub_of(regs: &Regs) -> Option<usize> {
-    place(regs.ip()).map(|(index, _)| index)
+    let offset = regs.ip().checked_sub(AT).filter(|&o| o < 2 * PART)?;
+    Some((offset % PART / BLOCK) as usize)
 }
 
-/// Whether a fault at this address is that of an unreadable path; the call is then made as it was.
+/// Where a task is in a stub.
+struct Place {
+    slow: bool,
+    offset: u64,
+    marks: Marks,
+}
+
+fn place(regs: &Regs) -> Option<Place> {
+    let index = stub_of(regs)?;
+    let offset = regs.ip() - AT;
+    Some(Place { slow: offset >= PART, offset: offset % BLOCK, marks: Kind::of(index).marks() })
+}
+
+/// Whether the fault that a task has come to is that of an unreadable path; the call is then made as it was.
 pub fn sidestep(regs: &mut Regs) -> bool {
-    let faulted = place(regs.ip()).is_some_and(|(_, offset)| offset == READ_PATH);
-    if faulted {
-        regs.0.rip += SLOW - READ_PATH;
+    let Some(Place { slow: false, offset, marks }) = place(regs) else { return false };
+    let looks = (u64::from(marks.saved)..u64::from(marks.ready)).contains(&offset)
+        || (u64::from(marks.empty)..u64::from(marks.plain)).contains(&offset);
+    if looks {
+        regs.0.rip += u64::from(marks.slow).wrapping_sub(offset);
     }
-    faulted
+    looks
 }
 
 /// Gives a task in a stub, whose site returns to `ret`, what it would have without: before the call it stands at its
 /// site again, after it behind it. A call that the kernel is about to restart stays where it is.
 pub fn fix_up(regs: &mut Regs, ret: u64) {
-    let Some((_, offset)) = place(regs.ip()) else { return };
-    if matches!(offset, AFTER_CALL | AFTER_SLOW) && regs.restarts() {
+    let Some(Place { slow, offset, marks }) = place(regs) else { return };
+    let at = |mark: u8| u64::from(mark);
+    let after_slow = SITE_LEN as u64;
+    let after = if slow {
+        offset >= after_slow
+    } else {
+        (at(marks.back)..at(marks.empty)).contains(&offset)
+            || (at(marks.fstat) + CALL_LEN..at(marks.slow)).contains(&offset)
+    };
+    let returned = if slow {
+        offset == after_slow
+    } else {
+        offset == at(marks.back) || (offset == at(marks.fstat) + CALL_LEN && offset < at(marks.slow))
+    };
+    if returned && regs.restarts() {
         return;
     }
-    if matches!(offset, CALL | AFTER_CALL) {
-        std::mem::swap(&mut regs.0.rsi, &mut regs.0.rdx);
+    if !slow {
+        // `add` and `sahf` are two bytes and one.
+        let saved = |from: u8, to: u8| (at(from)..at(to) + 3).contains(&offset);
+        if saved(marks.saved, marks.ready) || saved(marks.empty, marks.plain) || saved(marks.slow, marks.slow)
+        {
+            restore_flags(regs);
+        }
+        let swapped = at(marks.fstat)..at(marks.fstat) + CALL_LEN + 1;
+        if marks.fstat != marks.slow && swapped.contains(&offset) {
+            std::mem::swap(&mut regs.0.rsi, &mut regs.0.rdx);
+        }
     }
-    if (AFTER_CALL..SLOW).contains(&offset) || offset == AFTER_SLOW {
+    if after {
         (regs.0.rip, regs.0.rcx) = (ret, ret);
     } else {
-        regs.0.rip = ret - SITE.len() as u64;
+        regs.0.rip = ret - SITE_LEN as u64;
     }
 }
 
-const _: () = assert!(CODE.len() as u64 <= STRIDE && STRIDE * COUNT as u64 == RETURNS);
-const _: () = assert!(BACK + 7 + 0x3cd == RETURNS);
+/// The flags that `lahf` and `seto` have put into ax, whether `add` has been over it or not.
+fn restore_flags(regs: &mut Regs) {
+    const LOW: u64 = 0xd5;
+    const OVERFLOW: u64 = 0x800;
+    let (low, over) = (regs.0.rax >> 8 & LOW, regs.0.rax & 0xff);
+    regs.0.eflags &= !(LOW | OVERFLOW);
+    regs.0.eflags |= low | if matches!(over, 1 | 0x80) { OVERFLOW } else { 0 };
+}
 
 #[cfg(test)]
-#[allow(unsafe_code)]
 mod tests {
     use super::*;
 
-    fn at(offset: u64) -> Regs {
+    const RET: u64 = 0x7f00_0000_1007;
+
+    fn at(index: usize, offset: u64) -> Regs {
         // SAFETY: all-zero bytes are a valid register set.
         let mut regs: Regs = unsafe { std::mem::zeroed() };
-        (regs.0.rip, regs.0.rsi, regs.0.rdx, regs.0.orig_rax) = (AT + STRIDE + offset, 1, 2, u64::MAX);
+        (regs.0.rip, regs.0.rsi, regs.0.rdx) = (AT + BLOCK * index as u64 + offset, 1, 2);
+        (regs.0.orig_rax, regs.0.rax) = (u64::MAX, 0x8501);
         regs
+    }
+
+    /// Runs a stub's bytes natively up to nothing: only their shape can be looked at here. The integration tests run
+    /// them, with every register compared.
+    #[test]
+    fn the_code_is_where_its_marks_say() {
+        for kind in [Kind::Stat, Kind::Open] {
+            let (code, m) = (kind.code(), kind.marks());
+            assert_eq!(code[usize::from(m.call)..][..2], [0x0f, 0x05], "{kind:?}");
+            assert_eq!(code[usize::from(m.ready)..][..3], [0x04, 0x7f, 0x9e]);
+            assert_eq!(code[usize::from(m.slow)..][..3], [0x04, 0x7f, 0x9e]);
+            assert_eq!(m.back, m.call + 2);
+            assert!(u64::from(m.end) <= BITMAP);
+        }
+        assert_eq!(Kind::Stat.code()[usize::from(Kind::Stat.marks().fstat)..][..2], [0x0f, 0x05]);
+        let pages = pages([0; 4]);
+        let slow = &pages[PART as usize + 256..][..12];
+        assert_eq!(slow[..8], [0xb8, 6, 1, 0, 0, 0x0f, 5, 0xe9]);
+        let target = i32::from_le_bytes(slow[8..].try_into().expect("4")) + PART as i32 + 12;
+        assert_eq!(target, i32::from(Kind::Stat.marks().back));
     }
 
     #[test]
     fn nobody_sees_the_stub() {
-        let ret = 0x7f00_0000_1007;
-        for offset in [0x00, 0x03, 0x0d, 0x14, 0x1f, 0x24, 0x35, 0x3a] {
-            let mut regs = at(offset);
-            fix_up(&mut regs, ret);
-            assert_eq!((regs.0.rip, regs.0.rsi, regs.0.rdx), (ret - 7, 1, 2), "{offset:#x}");
+        let m = Kind::Stat.marks();
+        for (offset, flags) in [
+            (0, 0),
+            (u64::from(m.saved), 0x885),
+            (u64::from(m.ready) + 2, 0x885),
+            (u64::from(m.call), 0),
+            (u64::from(m.slow), 0x885),
+        ] {
+            let mut regs = at(3, offset);
+            fix_up(&mut regs, RET);
+            assert_eq!((regs.0.rip, regs.0.rsi, regs.0.eflags), (RET - 7, 1, flags), "{offset:#x}");
         }
-        for (offset, swapped) in [(0x27, ret - 7), (0x29, ret)] {
-            let mut regs = at(offset);
-            fix_up(&mut regs, ret);
-            assert_eq!((regs.0.rip, regs.0.rsi, regs.0.rdx), (swapped, 2, 1), "{offset:#x}");
+        for (offset, rip) in [(u64::from(m.fstat), RET - 7), (u64::from(m.fstat) + 2, RET)] {
+            let mut regs = at(0, offset);
+            fix_up(&mut regs, RET);
+            assert_eq!((regs.0.rip, regs.0.rsi, regs.0.rdx), (rip, 2, 1), "{offset:#x}");
         }
-        for offset in [0x2c, 0x33, 0x3c] {
-            let mut regs = at(offset);
-            fix_up(&mut regs, ret);
-            assert_eq!((regs.0.rip, regs.0.rcx, regs.0.rsi), (ret, ret, 1), "{offset:#x}");
+        for offset in [u64::from(m.back), u64::from(m.back) + 7, u64::from(m.fstat) + 5, PART + 7] {
+            let mut regs = at(2, offset);
+            fix_up(&mut regs, RET);
+            assert_eq!((regs.0.rip, regs.0.rcx, regs.0.rsi), (RET, RET, 1), "{offset:#x}");
         }
-        let mut regs = at(0x29);
-        (regs.0.orig_rax, regs.0.rax) = (5, -512i64 as u64);
-        fix_up(&mut regs, ret);
-        assert_eq!(regs.0.rip, AT + STRIDE + 0x29, "the kernel restarts it");
-        let mut regs = at(0x0d);
-        assert!(sidestep(&mut regs) && regs.0.rip == AT + STRIDE + 0x35);
-        assert!(!sidestep(&mut at(0x10)));
+        let mut regs = at(9, u64::from(Kind::Open.marks().back));
+        (regs.0.orig_rax, regs.0.rax) = (257, -512i64 as u64);
+        let before = regs.0.rip;
+        fix_up(&mut regs, RET);
+        assert_eq!(regs.0.rip, before, "the kernel restarts it");
     }
 
     #[test]
-    fn a_site_and_its_jump_have_one_length() {
-        assert_eq!(jump(3).len(), SITE.len());
-        assert_eq!(u32::from_le_bytes(jump(3)[1..5].try_into().expect("4")), 0x2_00c0);
-        assert_eq!(page().len() as u64, RETURNS);
+    fn what_a_stub_serves() {
+        let none = [0; 4];
+        let stat = |flags: u32, path: &[u8]| serves(NR_STAT, &[3, 0, 0, u64::from(flags), 0, 0], path, &none);
+        assert!(stat(AT_EMPTY_PATH, b"") && stat(AT_SYMLINK_NOFOLLOW, b"name"));
+        assert!(!stat(AT_EMPTY_PATH, b"x") && !stat(AT_SYMLINK_NOFOLLOW, b"a/b") && !stat(0, b"name"));
+        assert!(
+            !stat(AT_SYMLINK_NOFOLLOW, b".")
+                && !stat(AT_SYMLINK_NOFOLLOW, b"/")
+                && !stat(AT_SYMLINK_NOFOLLOW, b"")
+        );
+        let open = |flags: u32| serves(NR_OPEN, &[3, 0, u64::from(flags), 0, 0, 0], b"name", &none);
+        assert!(
+            open(O_NOFOLLOW)
+                && open(O_NOFOLLOW | 0x1_0000)
+                && !open(0)
+                && !open(O_NOFOLLOW | 1)
+                && !open(O_NOFOLLOW | 0x41_0000)
+        );
+        let mut complex = none;
+        complex[1] |= 1 << (b'n' % 64);
+        assert!(!serves(NR_OPEN, &[3, 0, u64::from(O_NOFOLLOW), 0, 0, 0], b"nix", &complex));
+        assert_eq!(
+            (stub(NR_STAT, 0), stub(NR_OPEN, 0), stub(NR_OPEN, 8), site(1)),
+            (Some(0), Some(8), None, None)
+        );
     }
 }
