@@ -12,4 +12,5 @@ mod listing;
 mod model;
 mod mounts;
 mod options;
+mod reach;
 mod scale;

@@ -16,6 +16,7 @@ mod listing;
 mod paths;
 mod race;
 mod raw;
+mod reach;
 mod torture;
 mod writes;
 
@@ -29,6 +30,7 @@ fn main() {
     let rest: Vec<&str> = args.iter().skip(2).map(String::as_str).collect();
     let status = match args.get(1).map(String::as_str) {
         Some("paths") => paths::run(rest[0]),
+        Some("reach") => reach::run(),
         Some("listing") => listing::run(rest[0], rest[1].parse().expect("a size")),
         Some("writes") => writes::run(rest[0], rest[1]),
         Some("points") => writes::points(rest[0]),

@@ -156,6 +156,32 @@ impl Path {
     }
 }
 
+impl Case {
+    /// The same with only those bindings that mount(2) could make as well: on what is there, a directory on a
+    /// directory, a file on a file; written as they are, the shallow ones first.
+    pub(crate) fn mountable(&self) -> Self {
+        let mut case = Self { binds: vec![], ..self.clone() };
+        for bind in &self.binds {
+            let world = World::new(&case);
+            let place = canonical(&world.guest, &bind.guest.absolute());
+            let deep_enough = case.binds.last().is_none_or(|b| b.guest.parts.len() <= place.len());
+            let (_, places) = make(&self.made);
+            let host = &places[usize::from(bind.host) % places.len()];
+            let there =
+                world.guest.node(&place).is_some_and(|n| !matches!(world.guest.nodes[n], What::Link(_)));
+            let reached = (0..place.len()).all(|n| world.guest.is_open_dir(&place[..n]));
+            let alike = world.guest.is_dir(&place) == world.host.is_dir(host);
+            let names = place.iter().all(|name| name.len() == 1);
+            if !place.is_empty() && deep_enough && there && reached && alike && names {
+                let parts = place.iter().map(|name| Part::Name(name[0] - b'a')).collect();
+                let guest = Path { absolute: true, parts };
+                case.binds.push(Bind { guest, ..bind.clone() });
+            }
+        }
+        case
+    }
+}
+
 impl std::fmt::Debug for Path {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "\"{}\"", self.bytes().escape_ascii())
