@@ -14,3 +14,4 @@ mod mounts;
 mod options;
 mod reach;
 mod scale;
+mod script;

@@ -14,7 +14,7 @@ use check::Checked;
 use proptest::prelude::*;
 use world::{Ask, Bind, Case, Kind, Made, Part, Path, World};
 
-fn part() -> impl Strategy<Value = Part> {
+pub(crate) fn part() -> impl Strategy<Value = Part> {
     prop_oneof![
         24 => (0..5u8).prop_map(Part::Name),
         4 => Just(Part::Up),

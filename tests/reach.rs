@@ -13,8 +13,7 @@ use std::process::Stdio;
 
 /// Where a place of the model's host is.
 fn real(top: &Path, place: &[Vec<u8>]) -> PathBuf {
-    let path = place.iter().fold(top.to_owned(), |at, name| at.join(std::ffi::OsStr::from_bytes(name)));
-    path
+    place.iter().fold(top.to_owned(), |at, name| at.join(std::ffi::OsStr::from_bytes(name)))
 }
 
 /// Makes the host's tree; every node's inode.
@@ -49,7 +48,7 @@ fn build(world: &World, top: &Path) -> Vec<u64> {
         }
     }
     for path in locked {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0)).expect("ours");
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o0)).expect("ours");
     }
     inodes
 }

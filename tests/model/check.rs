@@ -257,7 +257,7 @@ impl Checked {
                 let place = below(dir, name);
                 let dots = matches!(&name[..], b"." | b"..");
                 let special = self.world.guest.shown.keys().any(|shown| shown.starts_with(&place));
-                if !dots && special != found.node.is_some() {
+                if (special && !dots) != found.node.is_some() {
                     return Err(format!("a node of the table: {special}, {found:?}"));
                 }
                 if self.world.guest.shown.contains_key(&place) && !dots {
