@@ -243,7 +243,9 @@ impl Resolver {
             return Err(NeedsWalk);
         }
         let exact = self.place.below == 0 && !climbed;
-        if ends_in_dot {
+        // The root by slashes alone is no name with a slash behind it, which open(2) with O_CREAT refuses.
+        let root = !entry && request.path.iter().all(|&b| b == b'/');
+        if ends_in_dot || root {
             self.suffix(b"/.")?;
         } else if slash {
             self.suffix(b"/")?;

@@ -181,7 +181,7 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(config(150))]
+    #![proptest_config(config(500))]
 
     #[test]
     fn calls_in_the_identity_root(steps in prop::collection::vec(step(), 1..60)) {

@@ -34,6 +34,12 @@ const LARGEFILE: i32 = 0o100_000;
 /// `__O_TMPFILE`.
 const TMPFILE: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;
 
+/// Whether slashes follow a last component that is a name.
+fn ends_in_slash(path: &[u8]) -> bool {
+    let name = path.rsplit(|&b| b == b'/').find(|name| !name.is_empty());
+    path.ends_with(b"/") && !matches!(name, None | Some(b"." | b".."))
+}
+
 /// Whether the kernel refuses flags, mode or limits with `EINVAL` before it looks at any path: `build_open_flags()`
 /// of `fs/open.c`.
 fn refused(flags: u64, mode: u64, resolve: u64) -> bool {
@@ -66,7 +72,7 @@ impl Call<'_> {
         if refused(known as u64, 0, 0) {
             return Ok(Action::Run);
         }
-        let mark = self.open_path(dir, at, given, Restrict::default())?;
+        let mark = self.open_path(dir, at, known, Restrict::default())?;
         self.args[flags as usize] |= mark as u64;
         Ok(Action::Run)
     }
@@ -144,7 +150,11 @@ impl Call<'_> {
         let touches = !path_only && (writes || creates || flags & libc::O_TMPFILE == libc::O_TMPFILE);
         // Which binding it is opened by is asked for later too: see `readonly`.
         let exact = touches || self.session.view.table.any_read_only_binding();
-        let named = match self.find(dir, self.args[at], follow, exact, restrict) {
+        let Some(len) = self.read(self.args[at]) else { return Ok(0) };
+        // Nothing is made by a name with a slash behind it: `EISDIR`, whatever is there, once its directory is found.
+        let slash = creates && ends_in_slash(&self.session.text[..len]);
+        let follow = if slash { Follow::Entry } else { follow };
+        let named = match self.find_text(dir, len, follow, exact, restrict) {
             Err(e) if restrict == Restrict::default() => self.let_kernel_say(e, at)?,
             named => named?,
         };
@@ -152,13 +162,16 @@ impl Call<'_> {
             self.session.stats.untouched.add(1);
             return Ok(0);
         };
+        if found.void && slash {
+            return Err(Errno::EISDIR);
+        }
         if found.void {
             return Err(if creates && !path_only { Errno::EROFS } else { Errno::ENOENT });
         }
         if proc::names_affinity(self.session.resolver.host()) {
             self.session.placement.free_all();
         }
-        if touches {
+        if touches && !slash {
             if self.session.view.table.any_read_only() && self.access(&found, follow) == Access::ReadOnly {
                 let placeholder = self.session.view.table.node(found.bind).kind() == Kind::Placeholder;
                 if self.refuses_write(flags, follow, placeholder) {

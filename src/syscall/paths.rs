@@ -115,13 +115,20 @@ impl Call<'_> {
         exact: bool,
         restrict: Restrict,
     ) -> Result<Named, Errno> {
+        match self.read(at) {
+            Some(len) => self.find_text(dir, len, follow, exact, restrict),
+            None => Ok(Named::Untouched),
+        }
+    }
+
+    /// Reads a path into the session's text buffer; `None` where the kernel, which reads the same bytes, says
+    /// `EFAULT`, `ENAMETOOLONG` or `ENOENT`, or takes the descriptor itself (`AT_EMPTY_PATH`).
+    pub(super) fn read(&mut self, at: u64) -> Option<usize> {
         self.session.stats.paths.add(1);
-        let len = match memory::read_path(self.task.tid, at, &mut self.session.text) {
-            // `EFAULT`, `ENAMETOOLONG`, `ENOENT` and `AT_EMPTY_PATH`: the kernel reads the same bytes.
-            Text::Fault | Text::TooLong | Text::Of(0) => return Ok(Named::Untouched),
-            Text::Of(len) => len,
-        };
-        self.find_text(dir, len, follow, exact, restrict)
+        match memory::read_path(self.task.tid, at, &mut self.session.text) {
+            Text::Fault | Text::TooLong | Text::Of(0) => None,
+            Text::Of(len) => Some(len),
+        }
     }
 
     /// Resolves the first `len` bytes of the session's text buffer, which a NUL follows.

@@ -108,15 +108,18 @@ impl Call<'_> {
             }
             _ => None,
         };
+        let is_dir = |st: sys::Stat| st.mode & libc::S_IFMT == libc::S_IFDIR;
+        let directory = self.entry(Last::Followed).is_some_and(is_dir);
+        if rmdir == Some(false) && self.session.resolver.host().ends_with(b"/\0") {
+            // A slash behind the name comes before permissions.
+            return if directory { Errno::EISDIR } else { Errno::ENOTDIR };
+        }
         if let Some(e) = self.directory_denied(node) {
             return e;
         }
-        let is_dir = |st: sys::Stat| st.mode & libc::S_IFMT == libc::S_IFDIR;
-        let directory = self.entry(Last::Followed).is_some_and(is_dir);
         match (rmdir, directory) {
             (Some(true), false) => Errno::ENOTDIR,
             (Some(false), true) => Errno::EISDIR,
-            (Some(false), false) if self.session.resolver.host().ends_with(b"/\0") => Errno::ENOTDIR,
             _ => Errno::EBUSY,
         }
     }
