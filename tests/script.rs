@@ -140,14 +140,11 @@ enum Verdict {
     Ends,
 }
 
-/// Around a mount point the kernel checks permissions, flags and the other path in an order of its own before it finds
-/// that it is one; and prun renames across bindings where the host can, which mounts never do.
+/// prun renames across bindings where the host can, and else says what the host says; a mount never does.
 fn at_mounts(native: &str, ours: &str) -> Verdict {
-    let (refused, ours_refused) = (native.contains("-> -E"), ours.contains("-> -E"));
     match native.split(' ').nth(1) {
-        Some("rename") if refused && ours_refused => Verdict::OtherReason,
+        Some("rename") if native.ends_with("-EXDEV") && ours.contains("-> -E") => Verdict::OtherReason,
         Some("rename") if native.ends_with("-EXDEV") => Verdict::Ends,
-        _ if refused && ours.ends_with("-EBUSY") => Verdict::OtherReason,
         _ => Verdict::Wrong,
     }
 }

@@ -142,7 +142,14 @@ impl Call<'_> {
     ) -> Result<Named, Errno> {
         let dir = dir.filter(|&fd| !is_cwd(fd));
         let absolute = self.session.text[0] == b'/';
-        if !absolute && restrict == Restrict::default() && self.is_local(dir, len, follow, exact) {
+        let table = &self.session.view.table;
+        // Where it is has to be known, whatever the kernel finds by itself.
+        let placed = table.any_placeholder() || self.compares || (exact && table.any_read_only());
+        let local = !absolute
+            && restrict == Restrict::default()
+            && (!placed || self.compares)
+            && self.is_local(dir, len, follow);
+        if local && !placed {
             return Ok(Named::Untouched);
         }
         // Limits apply to an absolute path wherever it is said to start; only one of them changes what `/` is.
@@ -172,16 +179,15 @@ impl Call<'_> {
         let path = path.unwrap_or(&session.text[..len]);
         let mut host = HostTree::new(&session.stats.host_calls, Some(&session.view), self.tasks, self.task);
         let request = Request { base, path, follow, restrict };
-        session.resolver.resolve(&session.view.table, &mut host, &request).map(Named::Found)
+        let found = session.resolver.resolve(&session.view.table, &mut host, &request)?;
+        // The directory may be one that is reached from here only.
+        Ok(Named::Found(Found { same: found.same || (local && !found.void), ..found }))
     }
 
     /// Whether a relative path leads, without a link, to a place below its directory that no binding is at: then the
     /// kernel, starting in that directory, finds the right thing by itself.
-    fn is_local(&mut self, dir: Option<u64>, len: usize, follow: Follow, exact: bool) -> bool {
+    fn is_local(&mut self, dir: Option<u64>, len: usize, follow: Follow) -> bool {
         let table = &self.session.view.table;
-        if table.any_placeholder() || self.compares || (exact && table.any_read_only()) {
-            return false;
-        }
         let text = &self.session.text[..=len];
         let path = &text[..len];
         let mut names = 0;
