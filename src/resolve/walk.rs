@@ -103,7 +103,8 @@ impl Resolver {
                 known = self.known_ahead(host, end - len);
             }
             self.enter(table, &copy[..len])?;
-            if restrict.has(Restrict::NO_XDEV) && self.place.bind != mark.bind {
+            let looked_up = !(last && request.follow == Follow::Entry);
+            if restrict.has(Restrict::NO_XDEV) && looked_up && self.place.bind != mark.bind {
                 return Err(Errno::EXDEV.into());
             }
             if self.place.void && !last {

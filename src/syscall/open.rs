@@ -191,7 +191,7 @@ impl Call<'_> {
         let magic = follow == Follow::Yes && proc::link_at(&host[..host.len() - 1]).is_some();
         let has = |flag: i32| flags & flag == flag;
         let Ok(st) = sys::stat(host, if magic { Last::Followed } else { Last::Kept }) else {
-            return has(libc::O_CREAT) && self.entry_possible();
+            return has(libc::O_CREAT) && self.can_be_made();
         };
         let kind = st.mode & libc::S_IFMT;
         if placeholder || has(libc::O_CREAT | libc::O_EXCL) {
