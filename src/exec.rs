@@ -17,11 +17,10 @@ pub mod plan;
 pub mod shebang;
 
 use crate::cost;
-use crate::host::HostTree;
 use crate::path::{GuestPath, PATH_MAX};
-use crate::resolve::{Follow, Last, Request, Restrict};
+use crate::resolve::{Follow, Last, Restrict};
 use crate::sys;
-use crate::syscall::{Action, Call};
+use crate::syscall::{Action, Call, Named};
 use crate::tracee::memory::{self, Text};
 use crate::tracee::region::Region;
 use crate::tracee::rights::AsGuest;
@@ -338,16 +337,12 @@ impl Call<'_> {
 
     /// The program that the first `len` bytes of the session's text name; `None` where the kernel refuses.
     fn program(&mut self, dir: Option<u64>, len: usize, follow: Follow) -> Result<Option<Step>, Errno> {
-        let Some(base) = self.base_for(dir) else { return Ok(None) };
-        let session = &mut *self.session;
-        let request = Request {
-            base: base.as_bytes(),
-            path: &session.text[..len],
-            follow,
-            restrict: Restrict::default(),
+        // A host path is needed, also where the guest's own would do.
+        self.compares = true;
+        let Named::Found(found) = self.find_text(dir, len, follow, true, Restrict::default())? else {
+            return Ok(None);
         };
-        let mut host = HostTree::new(&session.stats.host_calls, Some(&session.view), self.tasks, self.task);
-        let found = session.resolver.resolve(&session.view.table, &mut host, &request)?;
+        let session = &*self.session;
         if found.void {
             return Err(Errno::ENOENT);
         }

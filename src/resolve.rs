@@ -63,6 +63,16 @@ impl Restrict {
     /// `RESOLVE_IN_ROOT`: the directory is `/` for this walk.
     pub const IN_ROOT: u64 = 16;
 
+    /// Whether the directory given is `/` for this walk.
+    pub fn sets_root(self) -> bool {
+        self.has(Self::IN_ROOT)
+    }
+
+    /// Whether the walk cannot leave the directory given.
+    pub fn confines(self) -> bool {
+        self.has(Self::IN_ROOT | Self::BENEATH)
+    }
+
     fn has(self, flag: u64) -> bool {
         self.0 & flag != 0
     }
@@ -229,11 +239,13 @@ impl Resolver {
         }
         let entry = request.follow == Follow::Entry;
         let slash = request.path.ends_with(b"/");
-        if entry && (ends_in_dot || request.path.ends_with(b"..")) {
+        if entry && matches!(last_name(request.path), Some(b"." | b"..")) {
             return Err(NeedsWalk);
         }
         let exact = self.place.below == 0 && !climbed;
-        if ends_in_dot {
+        // The root by slashes alone is no name with a slash behind it, which open(2) with O_CREAT refuses.
+        let root = !entry && request.path.iter().all(|&b| b == b'/');
+        if ends_in_dot || root {
             self.suffix(b"/.")?;
         } else if slash {
             self.suffix(b"/")?;
@@ -307,6 +319,11 @@ impl From<Full> for NeedsWalk {
     fn from(_: Full) -> Self {
         NeedsWalk
     }
+}
+
+/// The last component, whatever slashes follow it.
+fn last_name(path: &[u8]) -> Option<&[u8]> {
+    path.rsplit(|&b| b == b'/').find(|name| !name.is_empty())
 }
 
 /// Whether a component is one that no file system takes: the kernel answers `ENAMETOOLONG` for it.

@@ -10,6 +10,7 @@ pub mod table;
 
 mod cwd;
 mod link;
+mod nameless;
 mod open;
 mod paths;
 mod readonly;
@@ -21,6 +22,8 @@ use crate::tracee::{Directory, Task, memory};
 use prun_arch::Regs;
 use syscalls::{Errno, Sysno};
 use table::{Row, Touch, When, Work};
+
+pub(crate) use paths::Named;
 
 pub use dirents::Listing;
 pub use socket::Received;

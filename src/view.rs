@@ -239,24 +239,28 @@ fn canonical<H: Host>(
         let cut = base.iter().rposition(|&b| b == b'/').unwrap_or(0);
         return base[..cut.max(1)].to_vec();
     }
+    let mut plain = base;
+    if plain != b"/" {
+        plain.push(b'/');
+    }
+    plain.extend_from_slice(name);
+    if plain.len() >= PATH_MAX {
+        return plain;
+    }
+    // From the root: what is above may be a link that leads nowhere, and no directory to start in.
     let mut text = [0; PATH_MAX];
-    let request = Request { base: &base, path: name, follow, restrict: Restrict::default() };
+    let request = Request { base: b"/", path: &plain, follow, restrict: Restrict::default() };
     let seen = match resolver.resolve(table, host, &request) {
         Ok(found) if !found.void => {
             !matches!(host.link(resolver.host(), &mut text), crate::resolve::Link::Refused(_))
         }
         _ => false,
     };
-    if seen && follow == Follow::Yes && resolver.guest() == guest {
+    if !seen {
+        return plain;
+    }
+    if follow == Follow::Yes && resolver.guest() == guest {
         straight.insert(guest.to_vec());
     }
-    if seen {
-        return resolver.guest().to_vec();
-    }
-    let mut plain = base;
-    if plain != b"/" {
-        plain.push(b'/');
-    }
-    plain.extend_from_slice(name);
-    plain
+    resolver.guest().to_vec()
 }

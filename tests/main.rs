@@ -12,4 +12,6 @@ mod listing;
 mod model;
 mod mounts;
 mod options;
+mod reach;
 mod scale;
+mod script;

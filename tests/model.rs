@@ -14,7 +14,7 @@ use check::Checked;
 use proptest::prelude::*;
 use world::{Ask, Bind, Case, Kind, Made, Part, Path, World};
 
-fn part() -> impl Strategy<Value = Part> {
+pub(crate) fn part() -> impl Strategy<Value = Part> {
     prop_oneof![
         24 => (0..5u8).prop_map(Part::Name),
         4 => Just(Part::Up),
@@ -44,8 +44,9 @@ fn bind() -> impl Strategy<Value = Bind> {
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
-    (any::<u8>(), path(), 0..3u8, prop_oneof![3 => Just(0u8), 1 => any::<u8>()])
-        .prop_map(|(base, path, last, limits)| Ask { base, path, last, limits })
+    let limits = prop_oneof![3 => Just(0u8), 1 => any::<u8>()];
+    (any::<u8>(), path(), 0..3u8, limits, prop::option::weighted(0.2, made()))
+        .prop_map(|(base, path, last, limits, change)| Ask { base, path, last, limits, change })
 }
 
 pub(crate) fn case(asks: std::ops::Range<usize>) -> impl Strategy<Value = Case> {
@@ -140,6 +141,12 @@ fn what_disagreed_before_agrees() {
             &[("a/c", 0, 0), ("a/c/..", 0, 0), ("a/c/a", 0, 0)],
         ),
         (
+            "a binding below a link that leads nowhere in the guest, but somewhere on the host",
+            &[("b", link("/c")), ("c", Kind::Dir), ("d", Kind::Dir)],
+            &[(2, "/."), (2, "b/a")],
+            &[("b/a", 0, 0), ("b", 1, 0), ("b/a/..", 0, 0)],
+        ),
+        (
             "a binding at `..` of a link that leads nowhere",
             &[("b", link("b")), ("c", Kind::Dir)],
             &[(1, "b/../d")],
@@ -164,6 +171,7 @@ fn what_disagreed_before_agrees() {
                     path: (*path).into(),
                     last: *last,
                     limits: *limits,
+                    change: None,
                 })
                 .collect(),
         };

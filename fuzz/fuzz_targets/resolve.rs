@@ -6,6 +6,7 @@
 mod check;
 #[path = "../../tests/model/tree.rs"]
 mod tree;
+#[allow(dead_code, reason = "the tests on a real tree use more of it")]
 #[path = "../../tests/model/world.rs"]
 mod world;
 

@@ -1,7 +1,7 @@
 //! The walk, component by component: `link_path_walk()` of the kernel's `fs/namei.c`, in the guest's namespace.
 
 use super::cache::Key;
-use super::{Follow, Found, Host, Link, MAX_LINKS, Place, Request, Resolver, Restrict, too_long};
+use super::{Follow, Found, Host, Link, MAX_LINKS, Place, Request, Resolver, Restrict, last_name, too_long};
 use crate::path::{Full, PATH_MAX, components, next_component};
 use crate::view::{Kind, NodeId, Table};
 use syscalls::Errno;
@@ -37,8 +37,7 @@ impl Resolver {
         let straight = self.run(table, host, request).map_err(|Fault(e)| e)?;
         let found = straight.unwrap_or_else(|| self.found(table, false));
         // An entry called `.` or `..` is refused for its name, whatever it is.
-        let last = request.path.rsplit(|&b| b == b'/').find(|name| !name.is_empty());
-        let dots = request.follow == Follow::Entry && matches!(last, Some(b"." | b".."));
+        let dots = request.follow == Follow::Entry && matches!(last_name(request.path), Some(b"." | b".."));
         Ok(Found { node: found.node.filter(|_| !dots), ..found })
     }
 
@@ -104,7 +103,8 @@ impl Resolver {
                 known = self.known_ahead(host, end - len);
             }
             self.enter(table, &copy[..len])?;
-            if restrict.has(Restrict::NO_XDEV) && self.place.bind != mark.bind {
+            let looked_up = !(last && request.follow == Follow::Entry);
+            if restrict.has(Restrict::NO_XDEV) && looked_up && self.place.bind != mark.bind {
                 return Err(Errno::EXDEV.into());
             }
             if self.place.void && !last {

@@ -33,7 +33,7 @@ struct End {
     /// Whether what is there is a directory; `None` if nothing is.
     directory: Option<bool>,
     slash: bool,
-    /// What removing the mount point would be refused with.
+    /// What removing the mount point would be refused with, or the entry, if its directory cannot be written.
     busy: Option<Errno>,
 }
 
@@ -70,6 +70,7 @@ impl Call<'_> {
         let args = self.regs.args();
         let flags = if row.call == Sysno::renameat2 { args[4] as u32 } else { 0 };
         let mut ends = smallvec::SmallVec::<[End; 2]>::new();
+        let mut refused = None;
         let mut dir = None;
         for (i, arg) in row.args.iter().enumerate() {
             if *arg == Arg::At {
@@ -85,18 +86,29 @@ impl Call<'_> {
             }
             let host = self.session.resolver.host();
             let st = self.entry(if found.node.is_some() { Last::Followed } else { Last::Kept });
+            let st = match st {
+                // A name that no file system takes: found out when it is looked up.
+                Err(e @ Errno::ENAMETOOLONG) => {
+                    refused = refused.or(Some(e));
+                    None
+                }
+                st => st.ok(),
+            };
             ends.push(End {
                 found,
                 guest: self.session.resolver.guest().to_vec(),
                 mount: side.mount,
                 directory: st.map(|st| st.mode & libc::S_IFMT == libc::S_IFDIR),
                 slash: host.ends_with(b"/\0"),
-                busy: found.node.map(|node| self.busy(node)),
+                busy: found.node.map_or_else(|| self.parent_denied(), |node| Some(self.busy(node))),
             });
         }
         let [old, new] = ends.into_inner().map_err(|_| Errno::EINVAL)?;
         if old.mount != new.mount {
             return Err(Errno::EXDEV);
+        }
+        if let Some(e) = refused {
+            return Err(e);
         }
         let exchange = flags & libc::RENAME_EXCHANGE != 0;
         let Some(old_directory) = old.directory else { return Err(Errno::ENOENT) };
@@ -145,6 +157,9 @@ impl Call<'_> {
             return Err(Errno::EROFS);
         }
         if !old.exists || new.exists || !new.possible {
+            return Ok(Action::Run);
+        }
+        if (new.access == Access::ReadOnly || from.bind != to.bind) && !self.can_be_made() {
             return Ok(Action::Run);
         }
         if new.access == Access::ReadOnly {

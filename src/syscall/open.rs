@@ -13,11 +13,66 @@ use syscalls::Errno;
 /// Bytes of the first `struct open_how`: flags, mode, resolve.
 const HOW_LEN: usize = 24;
 
+/// `O_PATH_FLAGS` and `VALID_OPEN_FLAGS` of `<linux/fcntl.h>`.
+const PATH_FLAGS: i32 = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_PATH | libc::O_CLOEXEC;
+const FLAGS: i32 = PATH_FLAGS
+    | libc::O_ACCMODE
+    | libc::O_CREAT
+    | libc::O_EXCL
+    | libc::O_NOCTTY
+    | libc::O_TRUNC
+    | libc::O_APPEND
+    | libc::O_NONBLOCK
+    | libc::O_SYNC
+    | libc::O_ASYNC
+    | libc::O_DIRECT
+    | LARGEFILE
+    | libc::O_NOATIME
+    | libc::O_TMPFILE;
+/// `O_LARGEFILE`, which libc has as 0 where nobody needs to give it.
+const LARGEFILE: i32 = 0o100_000;
+/// `__O_TMPFILE`.
+const TMPFILE: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;
+
+/// Whether slashes follow a last component that is a name.
+fn ends_in_slash(path: &[u8]) -> bool {
+    let name = path.rsplit(|&b| b == b'/').find(|name| !name.is_empty());
+    path.ends_with(b"/") && !matches!(name, None | Some(b"." | b".."))
+}
+
+/// Whether the kernel refuses flags, mode or limits with `EINVAL` before it looks at any path: `build_open_flags()`
+/// of `fs/open.c`.
+fn refused(flags: u64, mode: u64, resolve: u64) -> bool {
+    const KNOWN: u64 = Restrict::NO_XDEV
+        | Restrict::NO_MAGIC
+        | Restrict::NO_SYMLINKS
+        | Restrict::BENEATH
+        | Restrict::IN_ROOT
+        | libc::RESOLVE_CACHED;
+    const TOPS: u64 = Restrict::BENEATH | Restrict::IN_ROOT;
+    if flags & !(FLAGS as u64) != 0 || resolve & !KNOWN != 0 || resolve & TOPS == TOPS {
+        return true;
+    }
+    let flags = flags as i32;
+    let has = |flag: i32| flags & flag != 0;
+    let mode_is_bad = if has(libc::O_CREAT | TMPFILE) { mode & !0o7777 != 0 } else { mode != 0 };
+    let writes = matches!(flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR) || has(libc::O_TRUNC);
+    mode_is_bad
+        || (has(TMPFILE) && (!has(libc::O_DIRECTORY) || has(libc::O_CREAT) || !writes))
+        || (has(libc::O_PATH) && flags & !PATH_FLAGS != 0)
+}
+
 impl Call<'_> {
     pub(super) fn open(&mut self, row: &Row, flags: u8) -> Result<Action, Errno> {
         let at = usize::from(row.args[0] == Arg::At);
         let dir = (at == 1).then(|| self.args[0]);
-        let mark = self.open_path(dir, at, self.args[flags as usize] as i32, Restrict::default())?;
+        let given = self.args[flags as usize] as i32;
+        // open(2) ignores flags it does not know, and with O_PATH most that it does.
+        let known = given & if given & libc::O_PATH != 0 { PATH_FLAGS } else { FLAGS };
+        if refused(known as u64, 0, 0) {
+            return Ok(Action::Run);
+        }
+        let mark = self.open_path(dir, at, known, Restrict::default())?;
         self.args[flags as usize] |= mark as u64;
         Ok(Action::Run)
     }
@@ -36,15 +91,7 @@ impl Call<'_> {
         }
         let word = |i: usize| how[8 * i..8 * i + 8].try_into().map_or(0, u64::from_ne_bytes);
         let (flags, resolve) = (word(0), word(2));
-        const KNOWN: u64 = Restrict::NO_XDEV
-            | Restrict::NO_MAGIC
-            | Restrict::NO_SYMLINKS
-            | Restrict::BENEATH
-            | Restrict::IN_ROOT
-            | libc::RESOLVE_CACHED;
-        let both = Restrict::BENEATH | Restrict::IN_ROOT;
-        if resolve & !KNOWN != 0 || resolve & both == both || flags >> 32 != 0 {
-            // `EINVAL`, before any path is looked at.
+        if refused(flags, word(1), resolve) || !self.rest_is_zero() {
             return Ok(Action::Run);
         }
         let before = self.args[1];
@@ -75,6 +122,16 @@ impl Call<'_> {
         Ok(Action::Run)
     }
 
+    /// Whether what follows the part of the structure that is known is zero: else the kernel says `E2BIG`, or
+    /// `EFAULT`.
+    fn rest_is_zero(&self) -> bool {
+        let size = self.args[3] as usize;
+        let mut rest = vec![0; size.min(4096) - HOW_LEN];
+        size <= 4096
+            && memory::read(self.task.tid, self.args[2].wrapping_add(HOW_LEN as u64), &mut rest).is_ok()
+            && rest.iter().all(|&b| b == 0)
+    }
+
     fn open_path(
         &mut self,
         dir: Option<u64>,
@@ -93,18 +150,28 @@ impl Call<'_> {
         let touches = !path_only && (writes || creates || flags & libc::O_TMPFILE == libc::O_TMPFILE);
         // Which binding it is opened by is asked for later too: see `readonly`.
         let exact = touches || self.session.view.table.any_read_only_binding();
-        let named = self.find(dir, self.args[at], follow, exact, restrict)?;
+        let Some(len) = self.read(self.args[at]) else { return Ok(0) };
+        // Nothing is made by a name with a slash behind it: `EISDIR`, whatever is there, once its directory is found.
+        let slash = creates && ends_in_slash(&self.session.text[..len]);
+        let follow = if slash { Follow::Entry } else { follow };
+        let named = match self.find_text(dir, len, follow, exact, restrict) {
+            Err(e) if restrict == Restrict::default() => self.let_kernel_say(e, at)?,
+            named => named?,
+        };
         let Named::Found(found) = named else {
             self.session.stats.untouched.add(1);
             return Ok(0);
         };
+        if found.void && slash {
+            return Err(Errno::EISDIR);
+        }
         if found.void {
             return Err(if creates && !path_only { Errno::EROFS } else { Errno::ENOENT });
         }
         if proc::names_affinity(self.session.resolver.host()) {
             self.session.placement.free_all();
         }
-        if touches {
+        if touches && !slash {
             if self.session.view.table.any_read_only() && self.access(&found, follow) == Access::ReadOnly {
                 let placeholder = self.session.view.table.node(found.bind).kind() == Kind::Placeholder;
                 if self.refuses_write(flags, follow, placeholder) {
@@ -124,7 +191,7 @@ impl Call<'_> {
         let magic = follow == Follow::Yes && proc::link_at(&host[..host.len() - 1]).is_some();
         let has = |flag: i32| flags & flag == flag;
         let Ok(st) = sys::stat(host, if magic { Last::Followed } else { Last::Kept }) else {
-            return has(libc::O_CREAT) && self.entry_possible();
+            return has(libc::O_CREAT) && self.can_be_made();
         };
         let kind = st.mode & libc::S_IFMT;
         if placeholder || has(libc::O_CREAT | libc::O_EXCL) {

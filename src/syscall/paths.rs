@@ -1,5 +1,6 @@
 //! The path arguments of a call: read, resolved, written to the slot.
 
+use super::nameless::Way;
 use super::readonly::Leave;
 use super::table::{Arg, Row, Touch};
 use super::{Action, Call};
@@ -17,7 +18,7 @@ use syscalls::Errno;
 
 /// A path argument after translation.
 #[derive(Debug)]
-pub(super) enum Named {
+pub(crate) enum Named {
     /// The kernel gets what the guest passed, because it is refused anyway or because it means the same.
     Untouched,
     /// It was resolved: the paths are in the session's resolver.
@@ -82,13 +83,27 @@ impl Call<'_> {
         exact: bool,
         restrict: Restrict,
     ) -> Result<Named, Errno> {
-        let named = self.find(dir, self.args[at], follow, exact, restrict)?;
+        let named = match self.find(dir, self.args[at], follow, exact, restrict) {
+            Err(e) if restrict == Restrict::default() => self.let_kernel_say(e, at)?,
+            named => named?,
+        };
         if let Named::Found(found) = named {
             self.replace(at, &found)?;
         } else {
             self.session.stats.untouched.add(1);
         }
         Ok(named)
+    }
+
+    /// Too many links in the guest are none on the host. So that the error comes in the kernel's own order, after those
+    /// of flags and of other arguments, argument `at` becomes a path on which it meets too many itself.
+    pub(super) fn let_kernel_say(&mut self, e: Errno, at: usize) -> Result<Named, Errno> {
+        let loops = [b"/proc/self/root".repeat(21).as_slice(), b"/x\0"].concat();
+        if e != Errno::ELOOP || sys::stat(&loops, Last::Kept).err() != Some(Errno::ELOOP) {
+            return Err(e);
+        }
+        self.args[at] = self.slot.push(&loops)?;
+        Ok(Named::Untouched)
     }
 
     /// Resolves the path at address `at` without rewriting anything.
@@ -100,17 +115,24 @@ impl Call<'_> {
         exact: bool,
         restrict: Restrict,
     ) -> Result<Named, Errno> {
+        match self.read(at) {
+            Some(len) => self.find_text(dir, len, follow, exact, restrict),
+            None => Ok(Named::Untouched),
+        }
+    }
+
+    /// Reads a path into the session's text buffer; `None` where the kernel, which reads the same bytes, says
+    /// `EFAULT`, `ENAMETOOLONG` or `ENOENT`, or takes the descriptor itself (`AT_EMPTY_PATH`).
+    pub(super) fn read(&mut self, at: u64) -> Option<usize> {
         self.session.stats.paths.add(1);
-        let len = match memory::read_path(self.task.tid, at, &mut self.session.text) {
-            // `EFAULT`, `ENAMETOOLONG`, `ENOENT` and `AT_EMPTY_PATH`: the kernel reads the same bytes.
-            Text::Fault | Text::TooLong | Text::Of(0) => return Ok(Named::Untouched),
-            Text::Of(len) => len,
-        };
-        self.find_text(dir, len, follow, exact, restrict)
+        match memory::read_path(self.task.tid, at, &mut self.session.text) {
+            Text::Fault | Text::TooLong | Text::Of(0) => None,
+            Text::Of(len) => Some(len),
+        }
     }
 
     /// Resolves the first `len` bytes of the session's text buffer, which a NUL follows.
-    pub(super) fn find_text(
+    pub(crate) fn find_text(
         &mut self,
         dir: Option<u64>,
         len: usize,
@@ -120,35 +142,52 @@ impl Call<'_> {
     ) -> Result<Named, Errno> {
         let dir = dir.filter(|&fd| !is_cwd(fd));
         let absolute = self.session.text[0] == b'/';
-        if !absolute && restrict == Restrict::default() && self.is_local(dir, len, follow, exact) {
+        let table = &self.session.view.table;
+        // Where it is has to be known, whatever the kernel finds by itself.
+        let placed = table.any_placeholder() || self.compares || (exact && table.any_read_only());
+        let local = !absolute
+            && restrict == Restrict::default()
+            && (!placed || self.compares)
+            && self.is_local(dir, len, follow);
+        if local && !placed {
             return Ok(Named::Untouched);
         }
-        let start;
-        let base = if absolute && restrict == Restrict::default() {
-            b"/"
+        // Limits apply to an absolute path wherever it is said to start; only one of them changes what `/` is.
+        let (start, rest);
+        let (base, path) = if absolute && !restrict.sets_root() {
+            (b"/".as_slice(), None)
         } else {
             match self.base(dir) {
-                Base::At(guest) => start = guest,
-                // `EBADF` is the kernel's to say, in its own order.
-                Base::Closed => return Ok(Named::Untouched),
-                Base::Unknown => return self.outside(len),
+                Base::At(guest) if dir.is_none_or(|fd| self.starts_in_a_directory(fd)) => {
+                    start = guest;
+                    (start.as_bytes(), None)
+                }
+                // `EBADF` and `ENOTDIR` are the kernel's to say, in its own order.
+                Base::At(_) | Base::Closed => return Ok(Named::Untouched),
+                // The kernel keeps inside by itself.
+                Base::Unknown if restrict.confines() => return Ok(Named::Untouched),
+                Base::Unknown => match self.nameless(dir, len, follow)? {
+                    Way::Kernel => return Ok(Named::Untouched),
+                    Way::From(guest, path) => {
+                        (start, rest) = (guest, path);
+                        (start.as_bytes(), Some(rest.as_slice()))
+                    }
+                },
             }
-            start.as_bytes()
         };
         let session = &mut *self.session;
-        let path = &session.text[..len];
+        let path = path.unwrap_or(&session.text[..len]);
         let mut host = HostTree::new(&session.stats.host_calls, Some(&session.view), self.tasks, self.task);
         let request = Request { base, path, follow, restrict };
-        session.resolver.resolve(&session.view.table, &mut host, &request).map(Named::Found)
+        let found = session.resolver.resolve(&session.view.table, &mut host, &request)?;
+        // The directory may be one that is reached from here only.
+        Ok(Named::Found(Found { same: found.same || (local && !found.void), ..found }))
     }
 
     /// Whether a relative path leads, without a link, to a place below its directory that no binding is at: then the
     /// kernel, starting in that directory, finds the right thing by itself.
-    fn is_local(&mut self, dir: Option<u64>, len: usize, follow: Follow, exact: bool) -> bool {
+    fn is_local(&mut self, dir: Option<u64>, len: usize, follow: Follow) -> bool {
         let table = &self.session.view.table;
-        if table.any_placeholder() || self.compares || (exact && table.any_read_only()) {
-            return false;
-        }
         let text = &self.session.text[..=len];
         let path = &text[..len];
         let mut names = 0;
@@ -208,8 +247,6 @@ impl Call<'_> {
         let n = match sys::readlink(link.as_bytes(), &mut text) {
             Ok(n) => n,
             Err(Errno::ENOENT) if dir.is_some() => return Base::Closed,
-            // Deeper than a link's text can say: going up a few levels stays inside.
-            Err(Errno::ENAMETOOLONG) => return Base::Closed,
             Err(_) => return Base::Unknown,
         };
         let host = &text[..n];
@@ -229,18 +266,6 @@ impl Call<'_> {
             return Base::At(GuestPath::new(out.as_bytes()));
         }
         Base::Unknown
-    }
-
-    /// The directory that the first `len` bytes of the session's text start in; `None` if the guest has no name
-    /// for it.
-    pub(crate) fn base_for(&mut self, dir: Option<u64>) -> Option<GuestPath> {
-        if self.session.text[0] == b'/' {
-            return Some(GuestPath::new(b"/"));
-        }
-        match self.base(dir.filter(|&fd| !is_cwd(fd))) {
-            Base::At(guest) => Some(guest),
-            Base::Unknown | Base::Closed => None,
-        }
     }
 
     /// Whether the canonical guest path is shown by that host path.
@@ -264,13 +289,6 @@ impl Call<'_> {
         } else {
             host.strip_prefix(top) == Some(rest)
         }
-    }
-
-    /// A relative path from a directory that has no guest path: deleted, or never shown. The kernel may go down
-    /// from there; where it would climb or follow a link out, the guest sees nothing.
-    fn outside(&mut self, len: usize) -> Result<Named, Errno> {
-        let climbs = crate::path::components(&self.session.text[..len]).any(|c| c == b"..");
-        if climbs { Err(Errno::ENOENT) } else { Ok(Named::Untouched) }
     }
 
     /// Puts the resolved path in argument `at`, unless the guest's own string does as well.
@@ -332,7 +350,13 @@ impl Call<'_> {
             Text::Of(0) => return Some(Errno::ENOENT),
             Text::Of(len) => len,
         };
-        let Some(base) = self.base_for(None) else { return Some(Errno::ENOENT) };
+        let base = if self.session.text[0] == b'/' {
+            GuestPath::new(b"/")
+        } else if let Base::At(guest) = self.base(None) {
+            guest
+        } else {
+            return Some(Errno::ENOENT);
+        };
         let session = &mut *self.session;
         let mut host = HostTree::new(&session.stats.host_calls, Some(&session.view), self.tasks, self.task);
         let path = &session.text[..len];
@@ -357,9 +381,9 @@ impl Call<'_> {
 #[derive(Debug)]
 pub(super) enum Base {
     At(GuestPath),
-    /// The guest has no path for it, or there is none.
+    /// The guest has no path for it, or it is longer than a path may be.
     Unknown,
-    /// No such descriptor, or no text for it: the kernel goes on from there by itself.
+    /// No such descriptor.
     Closed,
 }
 

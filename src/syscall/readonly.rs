@@ -86,7 +86,7 @@ impl Call<'_> {
                 Some(st) if !special(st.mode) => Leave::ToLook,
                 _ => Leave::Given,
             }),
-            Touch::Makes | Touch::Links if self.exists() || !self.entry_possible() => Ok(Leave::Given),
+            Touch::Makes | Touch::Links if self.exists() || !self.can_be_made() => Ok(Leave::Given),
             Touch::Removes if !self.entry_possible() => Ok(Leave::Given),
             Touch::Changes if !self.changes(follow) => Ok(Leave::Given),
             _ => Err(Errno::EROFS),
@@ -108,15 +108,18 @@ impl Call<'_> {
             }
             _ => None,
         };
+        let is_dir = |st: sys::Stat| st.mode & libc::S_IFMT == libc::S_IFDIR;
+        let directory = self.entry(Last::Followed).is_ok_and(is_dir);
+        if rmdir == Some(false) && self.session.resolver.host().ends_with(b"/\0") {
+            // A slash behind the name comes before permissions.
+            return if directory { Errno::EISDIR } else { Errno::ENOTDIR };
+        }
         if let Some(e) = self.directory_denied(node) {
             return e;
         }
-        let is_dir = |st: sys::Stat| st.mode & libc::S_IFMT == libc::S_IFDIR;
-        let directory = self.entry(Last::Followed).is_some_and(is_dir);
         match (rmdir, directory) {
             (Some(true), false) => Errno::ENOTDIR,
             (Some(false), true) => Errno::EISDIR,
-            (Some(false), false) if self.session.resolver.host().ends_with(b"/\0") => Errno::ENOTDIR,
             _ => Errno::EBUSY,
         }
     }
@@ -212,18 +215,18 @@ impl Call<'_> {
 
     /// Whether the entry itself is there, whatever follows its name.
     pub(super) fn exists(&self) -> bool {
-        self.entry(Last::Kept).is_some()
+        self.entry(Last::Kept).is_ok()
     }
 
     /// What is at the path, slashes at its end left out.
-    pub(super) fn entry(&self, last: Last) -> Option<sys::Stat> {
+    pub(super) fn entry(&self, last: Last) -> Result<sys::Stat, Errno> {
         let host = self.session.resolver.host();
         let mut path = host[..host.len() - 1].to_vec();
         while path.len() > 1 && path.ends_with(b"/") {
             path.pop();
         }
         path.push(0);
-        sys::stat(&path, last).ok()
+        sys::stat(&path, last)
     }
 
     /// Whether the last component is a name of its own.
@@ -246,13 +249,28 @@ impl Call<'_> {
         self.named() && (takes_slash || !host.ends_with(b"/")) && self.parent_exists()
     }
 
+    /// As [`Call::entry_possible`], and the name is one that file systems take: making looks it up before the mount is
+    /// asked, removing after.
+    pub(super) fn can_be_made(&self) -> bool {
+        self.entry_possible() && self.entry(Last::Kept).err() != Some(Errno::ENAMETOOLONG)
+    }
+
     pub(super) fn parent_exists(&self) -> bool {
+        sys::stat(&self.parent_host(), Last::Followed).is_ok()
+    }
+
+    /// Why the directory of the entry cannot be written, if it cannot.
+    pub(super) fn parent_denied(&self) -> Option<Errno> {
+        sys::accessible(&self.parent_host(), libc::W_OK | libc::X_OK).err()
+    }
+
+    fn parent_host(&self) -> Vec<u8> {
         let host = self.session.resolver.host();
         let path = host[..host.len() - 1].strip_suffix(b"/").unwrap_or(&host[..host.len() - 1]);
         let cut = path.iter().rposition(|&b| b == b'/').unwrap_or(0).max(1);
         let mut parent = path.get(..cut).unwrap_or(b"/").to_vec();
         parent.extend_from_slice(b"/.\0");
-        sys::stat(&parent, Last::Followed).is_ok()
+        parent
     }
 
     /// Whether the call would change what was resolved, if it could.

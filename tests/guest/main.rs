@@ -16,6 +16,8 @@ mod listing;
 mod paths;
 mod race;
 mod raw;
+mod reach;
+mod script;
 mod torture;
 mod writes;
 
@@ -29,6 +31,9 @@ fn main() {
     let rest: Vec<&str> = args.iter().skip(2).map(String::as_str).collect();
     let status = match args.get(1).map(String::as_str) {
         Some("paths") => paths::run(rest[0]),
+        Some("reach") => reach::run(),
+        Some("outside") => script::outside(rest[0]),
+        Some("script") => script::run(rest[0]),
         Some("listing") => listing::run(rest[0], rest[1].parse().expect("a size")),
         Some("writes") => writes::run(rest[0], rest[1]),
         Some("points") => writes::points(rest[0]),

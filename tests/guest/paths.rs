@@ -153,14 +153,11 @@ fn look(dir: &str, label: &str, p: &[u8]) {
     // A pid is the run's own.
     let r = sc!(SYS_readlink, p, buf.as_mut_ptr(), buf.len());
     let text = if r < 0 { name(r) } else { show(dir, &buf[..r as usize]) };
-    out.push((
-        "readlink",
-        text.chars()
-            .map(|ch| if ch.is_ascii_digit() { '#' } else { ch })
-            .collect::<String>()
-            .replace("##", "#")
-            .replace("##", "#"),
-    ));
+    let mut masked = text.replace(|ch: char| ch.is_ascii_digit(), "#");
+    while masked.contains("##") {
+        masked = masked.replace("##", "#");
+    }
+    out.push(("readlink", masked));
     for (n, flags) in [
         ("open", O_RDONLY),
         ("open-dir", O_DIRECTORY),

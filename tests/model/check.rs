@@ -16,6 +16,7 @@ const STAND_INS: &str = "stand-ins";
 pub(crate) struct FakeHost<'a> {
     tree: &'a Tree,
     openat2: Openat2,
+    epoch: u32,
 }
 
 /// Whether the host has openat2(2).
@@ -57,6 +58,19 @@ impl Host for FakeHost<'_> {
             Ok(Reached::Entry { .. }) => unreachable!("only asked for"),
         }
     }
+
+    fn directory(&mut self, path: &[u8]) -> Option<[u64; 2]> {
+        match self.tree.walk(&[], bare(path), How::Kept, Limits::default()) {
+            Ok(Reached::Thing(place)) if self.tree.is_dir(&place) => {
+                self.tree.node(&place).map(|node| [1, node as u64])
+            }
+            _ => None,
+        }
+    }
+
+    fn epoch(&self) -> u32 {
+        self.epoch
+    }
 }
 
 /// A case with prun's own view of it.
@@ -64,21 +78,24 @@ pub(crate) struct Checked {
     world: World,
     table: Table,
     resolver: Box<Resolver>,
+    epoch: u32,
 }
 
 impl Checked {
     /// Builds the view of `world`.
     pub(crate) fn new(mut world: World) -> Self {
         stand_ins(&mut world.host);
+        // The same nodes have the same numbers.
+        world.guest.nodes = world.host.nodes.clone();
         let mut made = 0;
         let mut next = |_: &[u8]| -> Result<HostPath, Failure> {
             made += 1;
             Ok(HostPath::new(format!("/{STAND_INS}/{made}").as_bytes()))
         };
-        let mut host = FakeHost { tree: &world.host, openat2: Openat2::Present };
+        let mut host = FakeHost { tree: &world.host, openat2: Openat2::Present, epoch: 0 };
         let table =
             prun::view::table_of(&world.root, &world.bindings, &mut host, &mut next).expect("a table");
-        Self { world, table, resolver: Box::new(Resolver::new()) }
+        Self { world, table, resolver: Box::new(Resolver::new()), epoch: 0 }
     }
 
     /// The table shows just what the model does, and where.
@@ -155,6 +172,16 @@ impl Checked {
 
     /// Resolves the path of `ask` both ways and compares with the model.
     pub(crate) fn ask(&mut self, ask: &Ask) -> Result<(), String> {
+        if let Some(made) = &ask.change
+            && self.world.change(made, &self.fixed())
+        {
+            self.epoch += 1;
+        }
+        let base = self.world.base(ask);
+        if !(0..=base.len()).all(|n| self.world.guest.is_dir(&base[..n])) {
+            // A directory that has been removed has no path.
+            return Ok(());
+        }
         let expected = self.world.answer(ask);
         for openat2 in [Openat2::Present, Openat2::Missing] {
             self.compare(ask, &expected, openat2).map_err(|why| {
@@ -186,7 +213,7 @@ impl Checked {
             How::Entry => Follow::Entry,
         };
         let request = Request { base: &base, path: &path, follow, restrict: restrict(ask.limits()) };
-        let mut host = FakeHost { tree: &self.world.host, openat2 };
+        let mut host = FakeHost { tree: &self.world.host, openat2, epoch: self.epoch };
         let found = match self.resolver.resolve(&self.table, &mut host, &request) {
             Err(e) if expected.as_ref() == Err(&e) => return Ok(()),
             Err(e) => return Err(format!("refused with {e:?}")),
@@ -230,7 +257,7 @@ impl Checked {
                 let place = below(dir, name);
                 let dots = matches!(&name[..], b"." | b"..");
                 let special = self.world.guest.shown.keys().any(|shown| shown.starts_with(&place));
-                if !dots && special != found.node.is_some() {
+                if (special && !dots) != found.node.is_some() {
                     return Err(format!("a node of the table: {special}, {found:?}"));
                 }
                 if self.world.guest.shown.contains_key(&place) && !dots {
@@ -248,6 +275,21 @@ impl Checked {
             }
             _ => Err(format!("{got:?}")),
         }
+    }
+
+    /// Places of the host that nobody can move or remove: what is shown somewhere, and what lies on the way there.
+    fn fixed(&self) -> Vec<Place> {
+        let guest = &self.world.guest;
+        let on_the_way = guest.shown.keys().flat_map(|place| (0..=place.len()).map(|n| place[..n].to_vec()));
+        on_the_way
+            .map(|place| {
+                let (at, _) = guest.cover(&place);
+                let mut host =
+                    components(self.table.host(self.table.find(&text(&at)).expect("checked by view")));
+                host.extend_from_slice(&place[at.len()..]);
+                host
+            })
+            .collect()
     }
 
     /// Whether a place of the guest and one of the host are the same thing.

@@ -83,6 +83,8 @@ pub(crate) struct Ask {
     pub(crate) last: u8,
     /// Limits of openat2(2), a bit each; none where the high bit is clear.
     pub(crate) limits: u8,
+    /// What the guest puts somewhere before it asks, in place of what is there.
+    pub(crate) change: Option<Made>,
 }
 
 /// A whole case.
@@ -151,6 +153,32 @@ impl Path {
     fn absolute(&self) -> Vec<u8> {
         let parts: Vec<Part> = self.parts.iter().copied().filter(|p| *p != Part::TooLong).take(12).collect();
         Path { absolute: true, parts }.bytes()
+    }
+}
+
+impl Case {
+    /// The same with only those bindings that mount(2) could make as well: on what is there, a directory on a
+    /// directory, a file on a file; written as they are, the shallow ones first.
+    pub(crate) fn mountable(&self) -> Self {
+        let mut case = Self { binds: vec![], ..self.clone() };
+        for bind in &self.binds {
+            let world = World::new(&case);
+            let place = canonical(&world.guest, &bind.guest.absolute());
+            let deep_enough = case.binds.last().is_none_or(|b| b.guest.parts.len() <= place.len());
+            let (_, places) = make(&self.made);
+            let host = &places[usize::from(bind.host) % places.len()];
+            let there =
+                world.guest.node(&place).is_some_and(|n| !matches!(world.guest.nodes[n], What::Link(_)));
+            let reached = (0..place.len()).all(|n| world.guest.is_open_dir(&place[..n]));
+            let alike = world.guest.is_dir(&place) == world.host.is_dir(host);
+            let names = place.iter().all(|name| name.len() == 1);
+            if !place.is_empty() && deep_enough && there && reached && alike && names {
+                let parts = place.iter().map(|name| Part::Name(name[0] - b'a')).collect();
+                let guest = Path { absolute: true, parts };
+                case.binds.push(Bind { guest, ..bind.clone() });
+            }
+        }
+        case
     }
 }
 
@@ -229,6 +257,34 @@ impl World {
         Self { host, guest, root: HostPath::new(&text(root)), bindings, bases }
     }
 
+    /// Puts a new thing into a directory of the host, unless that is in the way of what `keep` names; whether it did.
+    pub(crate) fn change(&mut self, made: &Made, keep: &[Place]) -> bool {
+        let mut dirs: Vec<Place> = vec![vec![]];
+        let mut next = 0;
+        while next < dirs.len() && dirs.len() < 64 {
+            let place = dirs[next].clone();
+            next += 1;
+            let below = (0..5).map(|n| place.iter().cloned().chain([name(n)]).collect());
+            dirs.extend(below.filter(|p: &Place| self.host.is_open_dir(p)));
+        }
+        let dir = &dirs[usize::from(made.parent) % dirs.len()];
+        let place: Place = dir.iter().cloned().chain([name(made.name)]).collect();
+        if keep.iter().any(|kept| kept.starts_with(&place)) {
+            return false;
+        }
+        for tree in [&mut self.host, &mut self.guest] {
+            let new = tree.nodes.len();
+            tree.nodes.push(what(&made.what));
+            let at = dir.iter().fold(0, |at, name| match &tree.nodes[at] {
+                What::Dir { entries, .. } => entries[name],
+                _ => unreachable!("a directory"),
+            });
+            let What::Dir { entries, .. } = &mut tree.nodes[at] else { unreachable!("a directory") };
+            entries.insert(name(made.name), new);
+        }
+        true
+    }
+
     /// Where the path of `ask` leads in the guest.
     pub(crate) fn answer(&self, ask: &Ask) -> Result<Reached, syscalls::Errno> {
         self.guest.walk(self.base(ask), &ask.path.bytes(), ask.last(), ask.limits())
@@ -237,6 +293,15 @@ impl World {
     /// Where the path of `ask` starts.
     pub(crate) fn base(&self, ask: &Ask) -> &Place {
         &self.bases[usize::from(ask.base) % self.bases.len()]
+    }
+}
+
+fn what(kind: &Kind) -> What {
+    match kind {
+        Kind::Dir => What::Dir { entries: BTreeMap::new(), open: true },
+        Kind::Locked => What::Dir { entries: BTreeMap::new(), open: false },
+        Kind::File => What::File,
+        Kind::Link(path) => What::Link(path.bytes()),
     }
 }
 
@@ -256,13 +321,7 @@ fn make(made: &[Made]) -> (Tree, Vec<Place>) {
         let reachable = *open && places.contains(&place);
         entries.insert(name.clone(), new);
         let place: Place = place.into_iter().chain([name]).collect();
-        let dir = |open| What::Dir { entries: BTreeMap::new(), open };
-        let what = match &thing.what {
-            Kind::Dir => dir(true),
-            Kind::Locked => dir(false),
-            Kind::File => What::File,
-            Kind::Link(path) => What::Link(path.bytes()),
-        };
+        let what = what(&thing.what);
         if let What::Dir { .. } = what {
             dirs.push((new, place.clone()));
         }

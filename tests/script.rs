@@ -1,0 +1,285 @@
+//! Random sequences of path calls, natively and under prun: every line of output must be the same.
+
+use crate::harness::*;
+use crate::model::{part, world};
+use proptest::prelude::*;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use world::Part;
+
+/// One call.
+#[derive(Clone)]
+struct Step {
+    call: &'static str,
+    slots: (u8, u8),
+    flags: u8,
+    paths: (world::Path, world::Path),
+}
+
+impl Step {
+    fn line(&self) -> Vec<u8> {
+        let path = |path: &world::Path| {
+            let mut text = path.bytes();
+            if path.absolute {
+                text.insert(0, b'@');
+            }
+            text
+        };
+        let (a, b) = self.slots;
+        let head = format!("{}\0{a}\0{b}\0{}\0", self.call, self.flags).into_bytes();
+        [head, path(&self.paths.0), b"\0".to_vec(), path(&self.paths.1)].concat()
+    }
+}
+
+impl std::fmt::Debug for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", String::from_utf8_lossy(&self.line()).replace('\0', " "))
+    }
+}
+
+/// Calls, and how often they come.
+const CALLS: [(u32, &str); 20] = [
+    (8, "open"),
+    (3, "openat2"),
+    (8, "mkdir"),
+    (1, "mknod"),
+    (7, "symlink"),
+    (4, "link"),
+    (8, "rename"),
+    (3, "unlink"),
+    (3, "rmdir"),
+    (5, "chdir"),
+    (2, "fchdir"),
+    (2, "getcwd"),
+    (5, "stat"),
+    (2, "readlink"),
+    (1, "chmod"),
+    (1, "truncate"),
+    (1, "access"),
+    (3, "list"),
+    (1, "proc"),
+    (2, "open"),
+];
+
+fn path() -> impl Strategy<Value = world::Path> {
+    let ups = |parts: &Vec<Part>| parts.iter().filter(|p| **p == Part::Up).count() < 3;
+    let parts = prop::collection::vec(part(), 1..4).prop_filter("no further up than the tree is deep", ups);
+    (prop::bool::weighted(0.25), parts).prop_map(|(absolute, parts)| world::Path { absolute, parts })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let call = prop::strategy::Union::new_weighted(CALLS.map(|(weight, call)| (weight, Just(call))).to_vec());
+    let slot = || prop_oneof![3 => Just(3u8), 1 => 0..3u8];
+    (call, (slot(), slot()), 0..104u8, (path(), path())).prop_map(|(call, slots, flags, paths)| Step {
+        call,
+        slots,
+        flags,
+        paths,
+    })
+}
+
+/// Deep enough that nothing climbs out of it, with directories on the way that the guest cannot write.
+fn deep(top: &Path) -> PathBuf {
+    let mut at = top.to_owned();
+    for _ in 0..16 {
+        at.push("up");
+    }
+    std::fs::create_dir_all(&at).expect("new");
+    at.push("w");
+    std::fs::create_dir(&at).expect("new");
+    give(&at, Who::User);
+    at
+}
+
+fn play(argv: &[&str], script: &[u8]) -> Vec<String> {
+    let mut child = command(Who::User, argv)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    child.stdin.take().expect("piped").write_all(script).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{argv:?}: {}", String::from_utf8_lossy(&output.stderr));
+    text(&output).lines().map(str::to_owned).collect()
+}
+
+/// Runs both in a folder of the same name, made anew.
+fn both(
+    steps: &[Step],
+    native: impl Fn(&str) -> Vec<String>,
+    ours: impl Fn(&str) -> Vec<String>,
+    at: Option<&str>,
+) -> (Vec<String>, Vec<String>) {
+    let script = steps.iter().map(Step::line).collect::<Vec<_>>().join(&b'\n');
+    let top = folder(Who::Me);
+    let guest = guest();
+    let once = |front: &dyn Fn(&str) -> Vec<String>| {
+        let place = top.path().join("t");
+        let work = deep(&place);
+        let work_text = work.display().to_string();
+        let front = front(&work_text);
+        let mut argv: Vec<&str> = front.iter().map(String::as_str).collect();
+        argv.extend([guest.as_str(), "script", at.unwrap_or(&work_text)]);
+        let lines = play(&argv, &script);
+        good(Who::Me, &["chmod", "-R", "u+rwx", &place.display().to_string()]);
+        std::fs::remove_dir_all(&place).expect("ours");
+        lines
+    };
+    (once(&native), once(&ours))
+}
+
+/// What two lines that differ mean.
+#[derive(PartialEq, Eq)]
+enum Verdict {
+    Wrong,
+    /// Both refuse, for another of several reasons.
+    OtherReason,
+    /// The one has done something, the other not: from here on the trees differ.
+    Ends,
+}
+
+/// prun renames across bindings where the host can, and else says what the host says; a mount never does.
+fn at_mounts(native: &str, ours: &str) -> Verdict {
+    match native.split(' ').nth(1) {
+        Some("rename") if native.ends_with("-EXDEV") && ours.contains("-> -E") => Verdict::OtherReason,
+        Some("rename") if native.ends_with("-EXDEV") => Verdict::Ends,
+        _ => Verdict::Wrong,
+    }
+}
+
+fn same(
+    native: &[String],
+    ours: &[String],
+    steps: usize,
+    judge: impl Fn(&str, &str) -> Verdict,
+) -> Result<(), TestCaseError> {
+    prop_assert_eq!(native.len(), steps);
+    for (i, (a, b)) in native.iter().zip(ours).enumerate().filter(|(_, (a, b))| a != b) {
+        match judge(a, b) {
+            Verdict::OtherReason => {}
+            Verdict::Ends => return Ok(()),
+            Verdict::Wrong => {
+                prop_assert!(false, "native: {}\n prun: {}\nafter:\n{}", a, b, native[..i].join("\n"))
+            }
+        }
+    }
+    prop_assert_eq!(ours.len(), steps);
+    Ok(())
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, max_shrink_iters: 1500, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config(150))]
+
+    #[test]
+    fn calls_in_the_identity_root(steps in prop::collection::vec(step(), 1..60)) {
+        let (native, ours) = both(&steps, |_| vec![], |_| vec![prun(), "--".into()], None);
+        same(&native, &ours, steps.len(), |_, _| Verdict::Wrong)?;
+    }
+
+    #[test]
+    fn calls_through_a_binding(steps in prop::collection::vec(step(), 1..60)) {
+        let (native, ours) = both(
+            &steps,
+            |w| words(&format!("bwrap --dev-bind / / --bind {w} /mnt")),
+            |w| words(&format!("{} -b {w}:/mnt", prun())),
+            Some("/mnt"),
+        );
+        same(&native, &ours, steps.len(), at_mounts)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(120))]
+
+    /// A directory, a file and a read-only directory are bound inside a bound directory, which stays open: what is
+    /// bound can be reached although a directory above it is closed later.
+    #[test]
+    fn calls_among_mounts(steps in prop::collection::vec(step(), 1..60)) {
+        let mut steps = steps;
+        steps.retain(|step| step.call != "chmod");
+        let make = |w: &str| {
+            let w = Path::new(w);
+            for dir in ["b", "e", "../s", "../t"] {
+                std::fs::create_dir(w.join(dir)).expect("new");
+                give(&w.join(dir), Who::User);
+            }
+            for file in ["c", "../f", "../t/a"] {
+                std::fs::write(w.join(file), "file").expect("new");
+                give(&w.join(file), Who::User);
+            }
+        };
+        let (native, ours) = both(
+            &steps,
+            |w| {
+                make(w);
+                words(&format!(
+                    "bwrap --dev-bind / / --bind {w} /mnt --bind {w}/../s /mnt/b --bind {w}/../f /mnt/c \
+                     --ro-bind {w}/../t /mnt/e"
+                ))
+            },
+            |w| {
+                make(w);
+                words(&format!(
+                    "{} -b {w}:/mnt -b {w}/../s:/mnt/b -b {w}/../f:/mnt/c -b {w}/../t:/mnt/e:ro",
+                    prun()
+                ))
+            },
+            Some("/mnt"),
+        );
+        same(&native, &ours, steps.len(), at_mounts)?;
+    }
+}
+
+/// Starting points that are no directory, or that the guest has no name for: an absolute link is the guest's all the
+/// same. Each was a way out once.
+#[test]
+fn odd_places_to_start_from() {
+    let root = folder(Who::User);
+    let work = root.path().join("w");
+    std::fs::create_dir_all(work.join("deep")).expect("new");
+    std::fs::create_dir_all(root.path().join("up/in")).expect("new");
+    let r = root.path().display().to_string();
+    // The host has this, the guest has not.
+    let marker = root.path().join("up/secret");
+    std::fs::write(&marker, "secret").expect("new");
+    let secret = marker.display().to_string();
+    std::os::unix::fs::symlink(root.path().join("up"), work.join("out")).expect("new");
+    std::os::unix::fs::symlink(&secret, work.join("far")).expect("new");
+    for who in [&work, &work.join("deep"), &root.path().join("up/in")] {
+        give(who, Who::User);
+    }
+    let prun = prun();
+    let guest = guest();
+    let bin = guest.strip_suffix("/guest").expect("a folder");
+    let empty = folder(Who::User);
+    let e = empty.path().display().to_string();
+    // With a placeholder, because then every path is resolved; and without.
+    for extra in [&["-b", "/usr:/made/up"][..], &[]] {
+        let bin = format!("{bin}:/bin");
+        let (w, up) = (format!("{r}/w:/w"), format!("{r}/up/in:/in"));
+        let front = [&prun, "-r", &e, "-b", &bin, "-b", "/proc", "-b", &w, "-b", &up];
+        let argv = [&front[..], extra, &["-w", "/", "/bin/guest", "outside", &secret]].concat();
+        assert_eq!(
+            good(Who::User, &argv),
+            "link as a directory -> -ENOTDIR\nlink as a directory, up -> -ENOTDIR\n\
+             absolute with a bad descriptor -> -ENOENT\nabsolute with a file's descriptor -> -ENOENT\n\
+             link in a deep directory -> -ENOENT\nlinked directory in a deep one -> -ENOENT\n\
+             leaf by a link -> ok\nup from a deep directory -> -ENOENT\nback to a name -> ok\n\
+             exec by a link in a deep directory -> -ENOENT\n",
+            "{extra:?}"
+        );
+        std::fs::remove_dir_all(root.path().join("up/in")).expect("ours");
+        std::fs::create_dir(root.path().join("up/in")).expect("ours");
+        give(&root.path().join("up/in"), Who::User);
+    }
+}
