@@ -120,12 +120,12 @@ fn they_are_awaited_if_that_was_asked_for() {
 #[test]
 fn prun_does_not_hang_on_any() {
     let dir = folder(Who::User);
-    // Blocked in a fifo that nobody opens, stopped, a zombie's parent, three hundred of them, a shell's helpers.
+    // Blocked in a fifo that nobody opens, stopped, a zombie's parent, a hundred of them, a shell's helpers.
     for script in [
         "mkfifo /shown/p; cat /shown/p & echo $! > /shown/pid; sleep 0.1; rm /shown/p; exit 0",
         "sleep 3 & kill -STOP $!; (sleep 3; kill -CONT $!) & exit 0",
         "python3 -c 'import os, time; os.fork() or os._exit(0); time.sleep(3)' & exit 0",
-        "for i in $(seq 300); do sleep 3 & done; exit 0",
+        "for i in $(seq 100); do sleep 3 & done; exit 0",
         "exec 3< <(sleep 3); exit 0",
         "coproc sleep 3; exit 0",
     ] {
