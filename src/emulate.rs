@@ -1,5 +1,6 @@
 //! What a guest is told that the kernel would not say.
 
+pub mod ports;
 pub mod proc;
 pub mod uname;
 
@@ -10,11 +11,13 @@ use crate::config::{Config, KernelNames};
 pub struct Emulation {
     /// What uname(2) says.
     pub kernel: Option<KernelNames>,
+    /// Which port of the host is which of the guest's.
+    pub ports: Option<ports::PortMap>,
 }
 
 impl Emulation {
     /// What `config` asks for.
     pub fn new(config: &Config) -> Self {
-        Self { kernel: config.kernel.clone() }
+        Self { kernel: config.kernel.clone(), ports: config.ports.clone().map(ports::PortMap::new) }
     }
 }

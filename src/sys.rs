@@ -1,6 +1,8 @@
 //! The system calls that no library wraps as prun needs them. One of the few modules with `unsafe`.
 #![allow(unsafe_code)]
 
+pub mod socket;
+
 use crate::cost::{self, Kind};
 use crate::resolve::{Last, Plain};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};

@@ -11,5 +11,6 @@ mod life;
 mod listing;
 mod model;
 mod mounts;
+mod network;
 mod options;
 mod scale;
