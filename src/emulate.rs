@@ -4,13 +4,15 @@ pub mod ports;
 pub mod proc;
 pub mod uname;
 
-use crate::config::{Config, KernelNames};
+use crate::config::{Config, KernelNames, Qemu};
 
 /// What a session's options change in what the guest is told.
 #[derive(Debug, Default)]
 pub struct Emulation {
     /// What uname(2) says.
     pub kernel: Option<KernelNames>,
+    /// What runs programs of another machine.
+    pub qemu: Option<Qemu>,
     /// Which port of the host is which of the guest's.
     pub ports: Option<ports::PortMap>,
 }
@@ -18,6 +20,10 @@ pub struct Emulation {
 impl Emulation {
     /// What `config` asks for.
     pub fn new(config: &Config) -> Self {
-        Self { kernel: config.kernel.clone(), ports: config.ports.clone().map(ports::PortMap::new) }
+        Self {
+            kernel: config.kernel.clone(),
+            qemu: config.qemu.clone(),
+            ports: config.ports.clone().map(ports::PortMap::new),
+        }
     }
 }

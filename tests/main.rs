@@ -5,6 +5,7 @@ mod cost;
 mod daemons;
 mod differential;
 mod dist;
+mod emulated;
 mod exec;
 mod harness;
 mod life;
