@@ -122,7 +122,9 @@ pub(super) fn parse(text: &OsStr) -> Result<Option<Binding>, Failure> {
     let real = match std::fs::canonicalize(path) {
         Ok(real) => real,
         Err(e) => {
-            if super::variables::get("IGNORE_MISSING_BINDINGS").is_none() {
+            // What a descriptor is open for may have no path; front-ends bind all three to /dev/std… all the same.
+            let descriptor = path.starts_with("/proc/self/fd");
+            if !descriptor && super::variables::get("IGNORE_MISSING_BINDINGS").is_none() {
                 crate::warning!("cannot bind '{}': {e}; it is left out", path.display());
             }
             return Ok(None);
