@@ -59,6 +59,8 @@ fn a_root_with_the_hosts_set_up() {
     // The home directory of who starts it.
     let (_, out, _) = with(&[("HOME", "/usr/share/doc")], &["-R", &r, "/bin/ls", "/usr/share"]);
     assert_eq!(out, "doc\n");
+    let (_, out, _) = with(&[("HOME", "/")], &["-R", &r, "-w", "/", "/bin/ls", "/real"]);
+    assert_eq!(out, "", "a home that is the root does not take the place of the guest's");
     assert_eq!(std::fs::read_dir(root.path()).expect("ours").count(), 5, "nothing is made in the root");
 }
 
