@@ -11,6 +11,8 @@ use crate::config::{Config, KernelNames, Qemu};
 pub struct Emulation {
     /// What uname(2) says.
     pub kernel: Option<KernelNames>,
+    /// What the files of /proc that name the kernel say.
+    pub kernel_files: uname::KernelFiles,
     /// What runs programs of another machine.
     pub qemu: Option<Qemu>,
     /// Which port of the host is which of the guest's.
@@ -22,6 +24,7 @@ impl Emulation {
     pub fn new(config: &Config) -> Self {
         Self {
             kernel: config.kernel.clone(),
+            kernel_files: config.kernel.as_ref().map(uname::KernelFiles::new).unwrap_or_default(),
             qemu: config.qemu.clone(),
             ports: config.ports.clone().map(ports::PortMap::new),
         }

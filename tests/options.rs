@@ -158,6 +158,13 @@ fn the_kernels_name() {
     let (status, out, error) = with(&[], &["-k", &"9".repeat(65), "uname", "-r"]);
     assert_eq!((status, out.trim().len()), (Some(0), 64));
     assert!(error.contains("64 bytes"), "{error}");
+    // The files that say the same; they cannot be written, and stat is the kernel's.
+    let files = "cd /proc/sys/kernel; cat $PWD/osrelease $PWD/hostname $PWD/version /proc/version; echo x 2>/dev/null > $PWD/osrelease || echo no; stat -c %F osrelease";
+    let out = under(Who::User, &["-k", full, "sh", "-c", files]);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[..3], ["1.2.3", "node", "#4 version"]);
+    assert!(lines[3].starts_with("Sys version 1.2.3 (") && lines[3].ends_with(") #4 version"), "{out}");
+    assert_eq!(lines[4..], ["no", "regular empty file"]);
     // A thread that has nowhere to put it gets the kernel's error.
     let script = "import ctypes; l = ctypes.CDLL(None, use_errno=True); print(l.uname(ctypes.c_void_p(8)), ctypes.get_errno())";
     assert_eq!(under(Who::User, &["-k", "1.2.3", "/usr/bin/python3", "-c", script]), "-1 14\n");
