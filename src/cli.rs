@@ -163,7 +163,9 @@ impl Dialect {
     /// The dialect of a program started under this name.
     pub fn of(program: &OsStr) -> Self {
         match std::path::Path::new(program).file_name() {
-            Some(name) if name == "proot" => Self::Proot,
+            // Front-ends ship it as proot-x86_64 and, on Android, as a library.
+            Some(name) if name == "proot" || name == "libproot.so" => Self::Proot,
+            Some(name) if name.as_encoded_bytes().starts_with(b"proot-") => Self::Proot,
             _ => Self::Prun,
         }
     }
@@ -195,7 +197,10 @@ impl Cli {
         let dialect = words.first().map_or(Dialect::Prun, |name| Dialect::of(name));
         let mut command = Self::command();
         if dialect == Dialect::Proot {
-            command = command.override_usage("proot [OPTIONS] [--] [COMMAND [ARGUMENT]...]").name("proot");
+            command = command
+                .override_usage("proot [OPTIONS] [--] [COMMAND [ARGUMENT]...]")
+                .version(concat!("(prun ", env!("CARGO_PKG_VERSION"), ")"))
+                .name("proot");
         }
         words = proot::rewrite(words, &command);
         let mut cli = Self::from_arg_matches(&command.try_get_matches_from(words)?)?;

@@ -1,6 +1,7 @@
 //! execve(2): which host file the kernel is asked to execute, and what is done in the new program before it runs.
 //!
 //! * [`elf`], [`shebang`]: what the file is.
+//! * `qemu`: programs of another machine.
 //! * [`plan`]: the script for the loader; [`auxv`]: the stack it finds.
 //!
 //! Where the kernel would find the guest's interpreter at the path the program names, or there is none, it executes
@@ -14,6 +15,7 @@
 pub mod auxv;
 pub mod elf;
 pub mod plan;
+mod qemu;
 pub mod shebang;
 
 use crate::cost;
@@ -37,8 +39,8 @@ pub struct Plan {
     pub exe: GuestPath,
     /// The path as the guest passed it: `AT_EXECFN`.
     pub execfn: Vec<u8>,
-    /// The kernel names the task after the host path's last component, which is another.
-    pub rename: bool,
+    /// The task's name, where the kernel takes another from the host path.
+    pub comm: Option<Vec<u8>>,
     /// The program that the loader maps, when the kernel executes its interpreter.
     pub carried: Option<Carried>,
 }
@@ -73,6 +75,8 @@ enum Look {
         argument: Option<Vec<u8>>,
     },
     Native,
+    /// By the emulator of `-q`.
+    Emulated,
     Carried(Box<(Carried, Step)>),
 }
 
@@ -105,6 +109,7 @@ pub fn enter(call: &mut Call<'_>, at: usize) -> Result<Action, Errno> {
             Look::Kernel | Look::Native => {
                 return begin(call, at, argv_at, step.host.clone(), step, execfn, front, None);
             }
+            Look::Emulated => return qemu::begin(call, at, step, execfn, &front),
             Look::Carried(both) => {
                 let (program, interpreter) = *both;
                 return begin(call, at, argv_at, interpreter.host, step, execfn, front, Some(program));
@@ -217,6 +222,7 @@ fn look(call: &mut Call<'_>, step: &Step, depth: usize) -> Result<Look, Errno> {
     };
     let elf = match kind {
         Kind::Other => return Ok(Look::Kernel),
+        Kind::Foreign(_) if call.session.emulation.qemu.is_some() => return Ok(Look::Emulated),
         Kind::Foreign(machine) => {
             crate::note!(1, "'{}' is for another machine or word size (ELF machine {machine})", step.guest);
             return Err(Errno::ENOEXEC);
@@ -288,8 +294,8 @@ fn begin(
         }
     }
     let name = |p: &[u8]| p.rsplit(|&b| b == b'/').next().map_or_else(Vec::new, <[u8]>::to_vec);
-    let rename = !kernel_names_it && name(path) != name(&execfn);
-    call.task.plan = Some(Box::new(Plan { exe: program.guest, execfn, rename, carried }));
+    let comm = Some(name(&execfn)).filter(|own| !kernel_names_it && *own != name(path));
+    call.task.plan = Some(Box::new(Plan { exe: program.guest, execfn, comm, carried }));
     Ok(Action::Run)
 }
 

@@ -1,6 +1,8 @@
 //! The system calls that no library wraps as prun needs them. One of the few modules with `unsafe`.
 #![allow(unsafe_code)]
 
+pub mod socket;
+
 use crate::cost::{self, Kind};
 use crate::resolve::{Last, Plain};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -129,6 +131,32 @@ pub fn stat(path: &[u8], last: Last) -> Result<Stat, Errno> {
         return Err(errno());
     }
     Ok(Stat { id: (st.st_dev, st.st_ino), mode: st.st_mode })
+}
+
+/// A file in memory with these contents, which nobody can change.
+///
+/// # Errors
+/// The calls': `ENOSYS` before Linux 3.17.
+pub fn memory_file(contents: &[u8]) -> Result<OwnedFd, Errno> {
+    use std::os::unix::fs::{FileExt, PermissionsExt};
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: the name ends in a NUL.
+    let fd = unsafe { libc::syscall(libc::SYS_memfd_create, c"prun".as_ptr(), flags) };
+    if fd < 0 {
+        return Err(errno());
+    }
+    // SAFETY: the call has just made this descriptor.
+    let file = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
+    let filled = file
+        .write_all_at(contents, 0)
+        .and_then(|()| file.set_permissions(std::fs::Permissions::from_mode(0o444)));
+    filled.map_err(|e| Errno::new(e.raw_os_error().unwrap_or(libc::EIO)))?;
+    let seals = libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+    // SAFETY: fcntl with integer arguments on a descriptor that is open.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } < 0 {
+        return Err(errno());
+    }
+    Ok(OwnedFd::from(file))
 }
 
 /// Whether the file may be read and written as `mode` says: access(2) with effective ids.

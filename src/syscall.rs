@@ -9,6 +9,7 @@ pub mod socket;
 pub mod table;
 
 mod cwd;
+mod inet;
 mod link;
 mod nameless;
 mod open;

@@ -120,12 +120,12 @@ fn they_are_awaited_if_that_was_asked_for() {
 #[test]
 fn prun_does_not_hang_on_any() {
     let dir = folder(Who::User);
-    // Blocked in a fifo that nobody opens, stopped, a zombie's parent, three hundred of them, a shell's helpers.
+    // Blocked in a fifo that nobody opens, stopped, a zombie's parent, a hundred of them, a shell's helpers.
     for script in [
         "mkfifo /shown/p; cat /shown/p & echo $! > /shown/pid; sleep 0.1; rm /shown/p; exit 0",
         "sleep 3 & kill -STOP $!; (sleep 3; kill -CONT $!) & exit 0",
         "python3 -c 'import os, time; os.fork() or os._exit(0); time.sleep(3)' & exit 0",
-        "for i in $(seq 300); do sleep 3 & done; exit 0",
+        "for i in $(seq 100); do sleep 3 & done; exit 0",
         "exec 3< <(sleep 3); exit 0",
         "coproc sleep 3; exit 0",
     ] {
@@ -135,4 +135,34 @@ fn prun_does_not_hang_on_any() {
     }
     // The one in the fifo cannot end by itself.
     good(Who::Me, &["kill", read(&dir.path().join("pid")).trim()]);
+}
+
+/// The command gets what prun is sent; who ignores the first TERM is killed by the second.
+#[test]
+fn signals_and_the_second_term() {
+    use nix::sys::signal::{Signal, kill};
+    let start = |trap: &str| {
+        let script = format!("trap '{trap}' INT TERM HUP QUIT; echo up; while :; do sleep 0.02; done");
+        let mut child = std::process::Command::new(prun())
+            .args(["bash", "-c", &script])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut line = String::new();
+        let mut out = std::io::BufReader::new(child.stdout.take().expect("piped"));
+        std::io::BufRead::read_line(&mut out, &mut line).expect("a line");
+        (child, out)
+    };
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
+        let (mut child, _out) = start("exit 3");
+        kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).expect("ours");
+        assert_eq!(child.wait().expect("ours").code(), Some(3), "{signal}");
+    }
+    let (mut child, _out) = start(":");
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    kill(pid, Signal::SIGTERM).expect("ours");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().expect("ours").is_none(), "it ignored the first");
+    kill(pid, Signal::SIGTERM).expect("ours");
+    assert_eq!(child.wait().expect("ours").code(), Some(128 + 9));
 }

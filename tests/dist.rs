@@ -45,3 +45,18 @@ fn they_name_every_option() {
         }
     }
 }
+
+#[test]
+fn the_readme_names_every_option() {
+    let readme =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("there");
+    let table: String = readme.lines().filter(|l| l.starts_with('|')).collect();
+    for arg in prun::cli::Cli::command().get_arguments() {
+        for name in arg.get_long_and_visible_aliases().unwrap_or_default() {
+            assert!(table.contains(&format!("--{name}")), "--{name}");
+        }
+        for letter in arg.get_short_and_visible_aliases().unwrap_or_default() {
+            assert!(table.contains(&format!("`-{letter}")), "-{letter}");
+        }
+    }
+}

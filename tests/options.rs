@@ -59,6 +59,8 @@ fn a_root_with_the_hosts_set_up() {
     // The home directory of who starts it.
     let (_, out, _) = with(&[("HOME", "/usr/share/doc")], &["-R", &r, "/bin/ls", "/usr/share"]);
     assert_eq!(out, "doc\n");
+    let (_, out, _) = with(&[("HOME", "/")], &["-R", &r, "-w", "/", "/bin/ls", "/real"]);
+    assert_eq!(out, "", "a home that is the root does not take the place of the guest's");
     assert_eq!(std::fs::read_dir(root.path()).expect("ours").count(), 5, "nothing is made in the root");
 }
 
@@ -153,9 +155,16 @@ fn the_kernels_name() {
     assert!(under(Who::User, &show).lines().any(|l| l.starts_with("AT_HWCAP:") && l.ends_with(" 5")));
     let kept = name(r"\\\1.2.3\\\\", "-rs");
     assert_eq!(kept, format!("{} 1.2.3\n", good(Who::User, &["uname", "-s"]).trim()));
-    let (status, _, error) = with(&[], &["-k", &"9".repeat(65), "true"]);
-    assert_eq!(status, Some(125));
+    let (status, out, error) = with(&[], &["-k", &"9".repeat(65), "uname", "-r"]);
+    assert_eq!((status, out.trim().len()), (Some(0), 64));
     assert!(error.contains("64 bytes"), "{error}");
+    // The files that say the same; they cannot be written, and stat is the kernel's.
+    let files = "cd /proc/sys/kernel; cat $PWD/osrelease $PWD/hostname $PWD/version /proc/version; echo x 2>/dev/null > $PWD/osrelease || echo no; stat -c %F osrelease";
+    let out = under(Who::User, &["-k", full, "sh", "-c", files]);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[..3], ["1.2.3", "node", "#4 version"]);
+    assert!(lines[3].starts_with("Sys version 1.2.3 (") && lines[3].ends_with(") #4 version"), "{out}");
+    assert_eq!(lines[4..], ["no", "regular empty file"]);
     // A thread that has nowhere to put it gets the kernel's error.
     let script = "import ctypes; l = ctypes.CDLL(None, use_errno=True); print(l.uname(ctypes.c_void_p(8)), ctypes.get_errno())";
     assert_eq!(under(Who::User, &["-k", "1.2.3", "/usr/bin/python3", "-c", script]), "-1 14\n");
@@ -291,4 +300,76 @@ fn help_fits_eighty_columns() {
         assert!(out.lines().all(|l| l.chars().count() <= 80), "{out}");
         assert!(out.contains("The guest's files:") && out.contains("The session:"));
     }
+}
+
+/// The calls that other front-ends make, word for word but for the folders.
+#[test]
+fn calls_of_front_ends() {
+    let root = little_root();
+    let r = path(root.path());
+    symlink("busybox", root.path().join("bin/env")).expect("ours");
+    symlink("busybox", root.path().join("bin/uname")).expect("ours");
+    let see = "/bin/uname -srm; ls -d /dev/random /dev/fd; pwd";
+    // udocker, with the space that it leaves behind the ports.
+    let udocker = [
+        "-v",
+        "0",
+        "--kill-on-exit",
+        "-b",
+        "/usr:/host-usr",
+        "-i",
+        "65534:65534",
+        "-k",
+        "6.1.0",
+        "-p",
+        "1017:3017 ",
+        "-n",
+        "-b",
+        "/dev:/dev",
+        "-b",
+        "/proc:/proc",
+        "-r",
+        &r,
+        "-w",
+        "/home",
+        "/bin/sh",
+        "-c",
+        see,
+    ];
+    let machine = good(Who::User, &["uname", "-m"]);
+    assert_eq!(under(Who::User, &udocker), format!("Linux 6.1.0 {machine}/dev/fd\n/dev/random\n/home\n"));
+    // proot-distro, with a kernel that has its own name, and the descriptors of the terminal.
+    let (rootfs, cwd) = (format!("--rootfs={r}"), "--cwd=/home");
+    let release = r"--kernel-release=\Linux\localhost\6.17.0-PRoot-Distro\#1 SMP PREEMPT_DYNAMIC Fri, 10 Oct 2025 00:00:00 +0000\aarch64\localdomain\-1\";
+    let distro = [
+        "--link2symlink",
+        "--sysvipc",
+        release,
+        "-L",
+        "--change-id=65534:65534",
+        &rootfs,
+        cwd,
+        "--bind=/dev",
+        "--bind=/dev/urandom:/dev/random",
+        "--bind=/proc",
+        "--bind=/proc/self/fd:/dev/fd",
+        "--bind=/proc/self/fd/0:/dev/stdin",
+        "--bind=/proc/self/fd/1:/dev/stdout",
+        "--bind=/proc/self/fd/2:/dev/stderr",
+        "--bind=/sys",
+        "--kill-on-exit",
+        "/bin/env",
+        "-i",
+        "PATH=/bin",
+        "/bin/sh",
+        "-c",
+        see,
+    ];
+    let (status, out, error) = with(&[("PROOT_NO_SECCOMP", "1")], &distro);
+    assert_eq!(status, Some(0), "{error}");
+    assert_eq!(out, "Linux 6.17.0-PRoot-Distro aarch64\n/dev/fd\n/dev/random\n/home\n");
+    assert_eq!(error, "", "nothing is worth a warning");
+    // The classic recipe.
+    let classic = ["--cwd=/", "--root-id", &rootfs, "/bin/env", "-", "/bin/sh", "-euc", "ls /real && pwd"];
+    assert_eq!(under(Who::User, &classic), "/\n");
 }

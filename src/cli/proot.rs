@@ -45,7 +45,8 @@ fn is_level(word: Option<&str>) -> bool {
 }
 
 fn is_mapping(word: Option<&str>) -> bool {
-    word.and_then(|w| w.split_once(':'))
+    // udocker puts a space behind the pair.
+    word.and_then(|w| w.trim().split_once(':'))
         .is_some_and(|(a, b)| a.parse::<u16>().is_ok() && b.parse::<u16>().is_ok())
 }
 
@@ -101,6 +102,7 @@ mod tests {
         assert_eq!(cli.port, ["80:8080", ""]);
         assert_eq!(cli.bind, ["x"]);
         assert_eq!(cli.command, ["ls"]);
+        assert_eq!(read(&["prun", "-p", "80:8080 ", "ls"]).port, ["80:8080 "]);
         let cli = read(&["prun", "-v", "sh", "-v", "1"]);
         assert_eq!((cli.verbose.len(), cli.command.len()), (1, 3));
         let cli = read(&["prun", "--", "-v", "1"]);
@@ -143,7 +145,8 @@ mod tests {
     #[test]
     fn the_name_decides_the_dialect() {
         assert_eq!(read(&["/opt/bin/proot", "ls"]).dialect, Dialect::Proot);
-        assert_eq!(read(&["proot-x86_64", "ls"]).dialect, Dialect::Prun);
+        assert_eq!(read(&["proot-x86_64-4_8_0", "ls"]).dialect, Dialect::Proot);
+        assert_eq!(read(&["prooted", "ls"]).dialect, Dialect::Prun);
         assert_eq!((Dialect::Proot.own_status(125), Dialect::Prun.own_status(125)), (1, 125));
     }
 }

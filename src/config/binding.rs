@@ -50,11 +50,12 @@ pub(super) fn set(paths: &[&str]) -> Vec<Binding> {
     paths.iter().filter_map(|path| if_there(OsStr::new(path))).collect()
 }
 
-/// The host's file or directory at its own path, if it is there.
+/// The host's file or directory at its own path, if it is there; its root is no such thing, also as a home.
 pub(super) fn if_there(path: &OsStr) -> Option<Binding> {
     let path = PathBuf::from(expand(path));
     let real = std::fs::canonicalize(&path).ok()?;
     let guest = std::path::absolute(&path).ok()?;
+    crate::path::components(guest.as_os_str().as_bytes()).next()?;
     Some(Binding {
         host: HostPath::new(real.as_os_str().as_bytes()),
         guest: GuestPath::new(guest.as_os_str().as_bytes()),
@@ -122,7 +123,9 @@ pub(super) fn parse(text: &OsStr) -> Result<Option<Binding>, Failure> {
     let real = match std::fs::canonicalize(path) {
         Ok(real) => real,
         Err(e) => {
-            if super::variables::get("IGNORE_MISSING_BINDINGS").is_none() {
+            // What a descriptor is open for may have no path; front-ends bind all three to /dev/std… all the same.
+            let descriptor = path.starts_with("/proc/self/fd");
+            if !descriptor && super::variables::get("IGNORE_MISSING_BINDINGS").is_none() {
                 crate::warning!("cannot bind '{}': {e}; it is left out", path.display());
             }
             return Ok(None);

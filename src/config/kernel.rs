@@ -20,10 +20,11 @@ pub struct KernelNames {
 /// Index of the release among the fields.
 pub const RELEASE: usize = 2;
 
-/// `RELEASE`, or `\system\node\release\version\machine\domain\hwcap\`.
+/// `RELEASE`, or `\system\node\release\version\machine\domain\hwcap\`. What is longer than uname(2) has room for is cut,
+/// with a warning; `-1` as the last field changes nothing, as front-ends pass it.
 ///
 /// # Errors
-/// When a field is longer than uname(2) has room for, there are too many, or the last is no number.
+/// When there is nothing, there are too many fields, or the last is no number.
 pub(super) fn parse(text: &OsStr) -> Result<KernelNames, Failure> {
     let bad = |why: &'static str| {
         Err(Failure::new("appear as the kernel", &text.to_string_lossy(), Error::other(why)).hint(
@@ -33,18 +34,18 @@ pub(super) fn parse(text: &OsStr) -> Result<KernelNames, Failure> {
     let mut names = KernelNames::default();
     let bytes = text.as_bytes();
     let Some(all) = bytes.strip_prefix(b"\\") else {
-        if bytes.is_empty() || bytes.len() >= FIELD {
-            return bad("a release has 1 to 64 bytes");
+        if bytes.is_empty() {
+            return bad("there is no release");
         }
-        names.fields[RELEASE] = Some(bytes.to_vec());
+        names.fields[RELEASE] = Some(cut(bytes));
         return Ok(names);
     };
     let all = all.strip_suffix(b"\\").unwrap_or(all);
     for (i, field) in all.split(|&b| b == b'\\').enumerate() {
         match i {
             _ if field.is_empty() && i < 7 => {}
-            0..6 if field.len() < FIELD => names.fields[i] = Some(field.to_vec()),
-            0..6 => return bad("a field has at most 64 bytes"),
+            0..6 => names.fields[i] = Some(cut(field)),
+            6 if field == b"-1" => {}
             6 => match number(field) {
                 Some(hwcap) => names.hwcap = Some(hwcap),
                 None => return bad("the last field, hwcap, is a number"),
@@ -53,6 +54,17 @@ pub(super) fn parse(text: &OsStr) -> Result<KernelNames, Failure> {
         }
     }
     Ok(names)
+}
+
+fn cut(field: &[u8]) -> Vec<u8> {
+    if field.len() >= FIELD {
+        crate::warning!(
+            "-k: '{}' is cut to {} bytes, which uname(2) has room for",
+            String::from_utf8_lossy(field),
+            FIELD - 1
+        );
+    }
+    field[..field.len().min(FIELD - 1)].to_vec()
 }
 
 /// Decimal, or hexadecimal with `0x`.
@@ -77,11 +89,13 @@ mod tests {
         let all = parse(r"\Linux\node\5.4\#1\x86_64\dom\0x10\").unwrap();
         assert_eq!(all.fields.iter().flatten().count(), 6);
         assert_eq!((all.fields[1].as_deref(), all.hwcap), (Some(&b"node"[..]), Some(16)));
-        let some = parse(r"\\localhost\\\aarch64\\-1\");
-        assert!(some.is_err());
+        let full = parse(r"\Linux\localhost\6.17.0-x\#1 SMP\aarch64\localdomain\-1\").unwrap();
+        assert_eq!((full.fields.iter().flatten().count(), full.hwcap), (6, None));
+        let long = parse(&format!(r"\\\{}\", "9".repeat(70))).unwrap();
+        assert_eq!(long.fields[RELEASE].as_ref().unwrap().len(), 64);
         let some = parse(r"\\localhost\\\aarch64\").unwrap();
         assert_eq!((some.fields.iter().flatten().count(), some.hwcap), (2, None));
-        for bad in ["", &"9".repeat(65), r"\a\b\c\d\e\f\1\x\", &format!(r"\{}\", "9".repeat(65))] {
+        for bad in ["", r"\a\b\c\d\e\f\1\x\", r"\a\b\c\d\e\f\g\"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -49,7 +49,7 @@ pub(super) fn of(given: &[String], netcoop: bool) -> Result<Option<Ports>, Failu
             continue;
         }
         let port = |t: &str| t.parse::<u16>().ok().filter(|&n| n != 0);
-        match text.split_once(':').map(|(a, b)| (port(a), port(b))) {
+        match text.trim().split_once(':').map(|(a, b)| (port(a), port(b))) {
             Some((Some(inner), Some(outer))) => {
                 // As with bindings, of two the last wins.
                 ports.pairs.retain(|&(a, _)| a != inner);
@@ -75,7 +75,7 @@ mod tests {
     fn rules_are_pairs_or_a_shift() {
         let of = |given: &[&str]| of(&given.iter().map(|&s| s.to_owned()).collect::<Vec<_>>(), false);
         assert_eq!(of(&[]).unwrap(), None);
-        let all = of(&["80:8080", "", "80:9090"]).unwrap().unwrap();
+        let all = of(&["80:8080", "", "80:9090 "]).unwrap().unwrap();
         assert_eq!((all.pairs, all.shift), (vec![(80, 9090)], Shift::Yes));
         for bad in ["80", "0:1", "1:70000", "a:b"] {
             assert!(of(&[bad]).is_err(), "{bad}");

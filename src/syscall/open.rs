@@ -180,6 +180,15 @@ impl Call<'_> {
             }
             self.busy_text(writes)?;
         }
+        let host = self.session.resolver.host();
+        let kernel_file = self.session.emulation.kernel_files.instead(&host[..host.len() - 1]);
+        if let Some(fd) = kernel_file.filter(|_| !touches && !path_only && follow == Follow::Yes)
+            && !self.task.private
+        {
+            let path = format!("/proc/{}/fd/{fd}\0", self.session.tracer);
+            self.args[at] = self.slot.push(path.as_bytes())?;
+            return Ok(0);
+        }
         self.replace(at, &found)?;
         Ok(self.mark(&found, flags))
     }

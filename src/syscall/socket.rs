@@ -10,7 +10,7 @@ mod many;
 pub use many::{Piece, Sending};
 
 use super::paths::Named;
-use super::{Action, Call, Exit};
+use super::{Action, Call, Exit, inet};
 use crate::path::{Buf, PATH_MAX};
 use crate::resolve::{Follow, Restrict};
 use crate::tracee::memory;
@@ -29,7 +29,7 @@ pub(super) struct Place {
 
 /// Whether an address is going to be a socket's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Binds {
+pub(super) enum Binds {
     /// bind(2): the name is made.
     Yes,
     /// It is looked up.
@@ -44,6 +44,11 @@ impl Call<'_> {
     /// A call with an address in argument `at` and its length behind it.
     pub(super) fn addr_in(&mut self, at: usize) -> Result<Action, Errno> {
         let binds = if self.regs.number() == Sysno::bind as u32 { Binds::Yes } else { Binds::No };
+        if binds == Binds::Yes
+            && let Some(done) = self.bind_anywhere()
+        {
+            return done.map(|()| Action::Return(0));
+        }
         if let Some((address, len)) = self.outgoing(self.args[at], self.args[at + 1], binds)? {
             self.args[at] = address;
             self.args[at + 1] = len;
@@ -55,6 +60,15 @@ impl Call<'_> {
     fn outgoing(&mut self, address: u64, len: u64, binds: Binds) -> Result<Option<(u64, u64)>, Errno> {
         let len = len as u32 as usize;
         let mut bytes = [0; ADDR_MAX];
+        if self.session.emulation.ports.is_some() {
+            let some = len.min(inet::INET_MAX);
+            if memory::read(self.task.tid, address, &mut bytes[..some]).is_ok()
+                && inet::is_inet(&bytes[..some])
+            {
+                let new = self.outgoing_inet(&bytes[..some], binds)?;
+                return Ok(new.map(|new| (new, some as u64)));
+            }
+        }
         if len > ADDR_MAX || memory::read(self.task.tid, address, &mut bytes[..len]).is_err() {
             return Ok(None);
         }
@@ -169,6 +183,12 @@ impl Call<'_> {
         let have = len.min(place.room as usize).min(ADDR_MAX);
         let mut bytes = [0; ADDR_MAX];
         memory::read(self.task.tid, place.address, &mut bytes[..have])?;
+        if inet::is_inet(&bytes[..have]) {
+            if self.incoming_inet(&mut bytes[..have]) {
+                memory::write(self.task.tid, place.address, &bytes[..have])?;
+            }
+            return Ok(());
+        }
         let Some(path) = path_of(&bytes[..have]) else { return Ok(()) };
         let guest = match self.session.sockets.guest(path) {
             Some(guest) => guest,

@@ -218,8 +218,7 @@ fn correct(
     if hwcap.is_some() || plan.carried.is_some() {
         memory::write(tid, sp + layout.auxv as u64, vector)?;
     }
-    if plan.rename {
-        let name = plan.execfn.rsplit(|&b| b == b'/').next().unwrap_or(b"");
+    if let Some(name) = &plan.comm {
         script.comm(name);
     }
     Ok(())
