@@ -91,6 +91,8 @@ fn with_one_stop() {
     let translated = cost([1, 0, 0], [1, 3, 1, 1]);
     // The kernel gets the path as it is: no registers to set.
     let passed_on = cost([1, 0, 0], [1, 2, 1, 1]);
+    // A name without a slash in a folder without bindings: nothing to ask.
+    let in_folder = cost([1, 0, 0], [1, 2, 1, 0]);
     check(
         "one-stop",
         &[
@@ -101,6 +103,11 @@ fn with_one_stop() {
             ("open", "f", translated),
             ("open", DEEP, translated),
             ("readlink", "link", cost([1, 0, 0], [1, 3, 1, 0])),
+            ("name", "f", in_folder),
+            ("empty", "f", in_folder),
+            // The folder opened and read twice; the one with the place of the binding in it shows more than the host's.
+            ("list", ".", cost([3, 0, 0], [3, 7, 1, 2])),
+            ("list", "..", cost([5, 4, 0], [9, 27, 4, 23])),
             ("getcwd", "f", translated),
             ("getppid", "f", FREE),
             ("exec", "guest", cost([7, 0, 4], [12, 28, 17, 13])),
@@ -112,6 +119,9 @@ fn with_one_stop() {
             ("open", "f", passed_on),
             ("open", DEEP, passed_on),
             ("readlink", "link", passed_on),
+            ("name", "f", in_folder),
+            ("empty", "f", in_folder),
+            ("list", ".", cost([1, 0, 0], [1, 2, 1, 2])),
             ("getcwd", "f", translated),
             ("getppid", "f", FREE),
             ("exec", "guest", cost([7, 0, 4], [12, 27, 17, 13])),
@@ -130,6 +140,9 @@ fn with_two_stops() {
             ("stat", "link", cost([1, 1, 0], [2, 6, 1, 5])),
             ("open", "f", translated),
             ("readlink", "link", cost([1, 1, 0], [2, 6, 1, 0])),
+            ("name", "f", cost([1, 0, 0], [1, 2, 1, 0])),
+            ("list", ".", cost([3, 1, 0], [4, 10, 1, 2])),
+            ("list", "..", cost([5, 5, 0], [10, 30, 4, 23])),
             // Answered at the first stop.
             ("getcwd", "f", cost([1, 0, 0], [1, 3, 1, 1])),
             ("getppid", "f", FREE),

@@ -92,9 +92,12 @@ pub(crate) fn all() -> Vec<Case> {
         case("getppid (needs no stop)", "getppid", "f"),
         case("stat, 4 components", "stat", "f"),
         case("stat, 10 components", "stat", DEEP),
+        case("lstat of a name in an open folder", "name", "f"),
+        case("fstat of glibc 2.33 to 2.38", "empty", "f"),
         case("open+close, 4 components", "open", "f"),
         case("open+close, 10 components", "open", DEEP),
         case("readlink, 4 components", "readlink", "link"),
+        case("a folder of 4 entries listed", "list", "."),
         case("getcwd", "getcwd", "f"),
         case("fork+exec+wait, static program", "exec", "guest"),
     ];

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// scheduler some 10 ms to move tracer and tracee apart: a shorter measurement would miss what a program sees.
 fn turns(cpus: Cpus) -> (Duration, usize) {
     match cpus {
-        Cpus::One => (Duration::from_millis(5), 15),
+        Cpus::One => (Duration::from_millis(5), 31),
         Cpus::All => (Duration::from_millis(100), 7),
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 const WIDTH: f64 = 860.0;
 /// Where the bars begin: job names are left of it.
-const LEFT: f64 = 150.0;
+const LEFT: f64 = 180.0;
 /// Room for the number at the end of the longest bar.
 const RIGHT: f64 = 50.0;
 const BAR: f64 = 13.0;
@@ -48,7 +48,7 @@ fn draw(report: &Report, out: &mut String) -> std::fmt::Result {
     for (name, colour) in report.runtimes[1..].iter().zip(COLOURS) {
         writeln!(out, "<rect x=\"{x}\" y=\"50\" width=\"11\" height=\"11\" fill=\"{colour}\"/>")?;
         writeln!(out, "<text x=\"{}\" y=\"60\">{}</text>", x + 16.0, escape(name))?;
-        x += 40.0 + 7.0 * name.len() as f64;
+        x += 34.0 + 6.6 * name.len() as f64;
     }
     for tick in [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0] {
         if tick > most {

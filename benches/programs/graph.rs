@@ -1,6 +1,6 @@
 //! The nix build: 30 derivations in a root that has a `/nix` of its own, called as nix-portable calls its runtime.
 //!
-//! No program can run in that root natively, so bubblewrap stands for native.
+//! No program can run in that root natively, so the ratios are to bubblewrap.
 
 use crate::runtime::{Runtime, prun};
 use std::path::PathBuf;

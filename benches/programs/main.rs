@@ -103,7 +103,7 @@ impl Work {
     fn name(&self) -> &'static str {
         match self {
             Self::Job(job) => job.name,
-            Self::Graph(_) => "nix build",
+            Self::Graph(_) => "nix build (of bubblewrap)",
         }
     }
 

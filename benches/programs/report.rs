@@ -108,16 +108,10 @@ impl Report {
         }
     }
 
-    /// Geometric mean of a runtime's ratios, over the jobs that every runtime has run: means of
-    /// different jobs could not be compared.
+    /// Geometric mean of a runtime's ratios over the jobs that it has run.
     pub(crate) fn mean(&self, runtime: usize, time: Time) -> Option<f64> {
-        let logs: Vec<f64> = self
-            .jobs
-            .iter()
-            .filter(|job| job.costs.iter().all(|c| !c.is_empty()))
-            .filter_map(|job| job.ratio(runtime, time))
-            .map(f64::ln)
-            .collect();
+        let logs: Vec<f64> =
+            self.jobs.iter().filter_map(|job| job.ratio(runtime, time)).map(f64::ln).collect();
         (!logs.is_empty()).then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp())
     }
 
@@ -151,7 +145,6 @@ impl Report {
         writeln!(out, "{}", "---:|".repeat(compared.len() + 3))?;
         let cell = |ratio: Option<f64>| ratio.map_or("–".into(), |r| format!("{r:.2}"));
         for job in &self.jobs {
-            // The base of a job that cannot run natively is the runtime whose ratio is 1.
             write!(out, "| {} | {:.2} |", job.name, job.base_time(time))?;
             for i in 1..self.runtimes.len() {
                 write!(out, " {} |", cell(job.ratio(i, time)))?;

@@ -15,6 +15,8 @@ use crate::sys;
 use crate::tracee::memory;
 use crate::view::{Kind, NodeId};
 use merge::{Beneath, Extra, Fate, Layout, Turn};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use syscalls::{Errno, Sysno};
 
 /// What the exit stop has to do.
@@ -165,11 +167,13 @@ impl Call<'_> {
     }
 
     fn position(&self, fd: i32) -> Result<i64, Errno> {
-        // open, statx, read twice, close
-        cost::count(cost::Kind::Files, 5);
-        let info = std::fs::read_to_string(format!("/proc/{}/fdinfo/{fd}", self.task.tid))
-            .map_err(|e| Errno::new(e.raw_os_error().unwrap_or(libc::EIO)))?;
-        let line = info.lines().find_map(|l| l.strip_prefix("pos:")).ok_or(Errno::EIO)?;
+        let info = sys::open(format!("/proc/{}/fdinfo/{fd}\0", self.task.tid).as_bytes(), libc::O_RDONLY)?;
+        // The position is the first line: `pos:\t0\n`.
+        let mut text = [0; 64];
+        cost::count(cost::Kind::Files, 1);
+        let n = File::from(info).read_at(&mut text, 0).map_err(|_| Errno::EIO)?;
+        let text = std::str::from_utf8(&text[..n]).map_err(|_| Errno::EIO)?;
+        let line = text.lines().find_map(|l| l.strip_prefix("pos:")).ok_or(Errno::EIO)?;
         line.trim().parse().map_err(|_| Errno::EIO)
     }
 

@@ -9,6 +9,7 @@ use libc::*;
 use std::ffi::CString;
 use std::io::{BufRead, Write};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Instant;
 
 /// A call to repeat; the result of each is looked at, so that no figure is that of a failure.
@@ -53,8 +54,20 @@ fn answer(words: &[&str]) -> Result<u128, String> {
         "getcwd" => getcwd,
         "getppid" => |_| sc!(SYS_getppid),
         "exec" => exec,
+        "name" => name_in_directory,
+        "empty" => empty_path,
+        "list" => list,
         _ => return Err(format!("no loop {kind}")),
     };
+    if *kind == "name" {
+        // What tar, find and du do all the time: the folder is open, the path is a name in it.
+        let parent = c(path.rsplit_once('/').map_or("", |(parent, _)| parent).as_bytes());
+        let fd = sc!(SYS_openat, AT_FDCWD, parent.as_ptr(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if fd < 0 {
+            return Err(format!("open {parent:?}: {}", name(fd)));
+        }
+        DIRECTORY.store(fd, Relaxed);
+    }
     let path = c(path.as_bytes());
     let start = Barrier::new(threads);
     let repeat = || {
@@ -86,6 +99,38 @@ fn answer(words: &[&str]) -> Result<u128, String> {
 fn stat(path: &CString) -> i64 {
     let mut st = [0u64; 18];
     sc!(SYS_newfstatat, AT_FDCWD, path.as_ptr(), st.as_mut_ptr(), 0)
+}
+
+/// The folder of the loop `name`.
+static DIRECTORY: AtomicI64 = AtomicI64::new(-1);
+
+fn name_in_directory(path: &CString) -> i64 {
+    let mut st = [0u64; 18];
+    let bytes = path.as_bytes_with_nul();
+    let name = &bytes[bytes.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1)..];
+    sc!(SYS_newfstatat, DIRECTORY.load(Relaxed), name.as_ptr(), st.as_mut_ptr(), AT_SYMLINK_NOFOLLOW)
+}
+
+/// fstat(3) of glibc 2.33 to 2.38.
+fn empty_path(_: &CString) -> i64 {
+    let mut st = [0u64; 18];
+    sc!(SYS_newfstatat, 0, c"".as_ptr(), st.as_mut_ptr(), AT_EMPTY_PATH)
+}
+
+/// All entries of a folder.
+fn list(path: &CString) -> i64 {
+    let fd = sc!(SYS_openat, AT_FDCWD, path.as_ptr(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if fd < 0 {
+        return fd;
+    }
+    let mut out = [0u64; 4096];
+    loop {
+        let n = sc!(SYS_getdents64, fd, out.as_mut_ptr(), 8 * out.len());
+        if n <= 0 {
+            sc!(SYS_close, fd);
+            return n;
+        }
+    }
 }
 
 fn open(path: &CString) -> i64 {
