@@ -9,6 +9,7 @@ use crate::resolve::Resolver;
 use crate::syscall::table;
 use crate::tracee::IdMap;
 use crate::tracee::region::Region;
+use crate::tracer::Tracing;
 use crate::tracer::placement::Placement;
 use crate::view::View;
 use std::collections::VecDeque;
@@ -119,6 +120,8 @@ pub struct Session {
     pub patches: bool,
     /// On which CPU tasks run.
     pub placement: Arc<Placement>,
+    /// How tasks are traced.
+    pub tracing: Tracing,
     /// What options change in what the guest is told.
     pub emulation: Arc<Emulation>,
     /// Directories held open while a call reaches through them.
@@ -132,12 +135,13 @@ const HELD: usize = 64;
 
 impl Session {
     /// A session without tasks.
-    pub fn new(view: View, region: Region, secret: u64, placement: Arc<Placement>) -> Self {
+    pub fn new(view: View, region: Region, tracing: Tracing, placement: Arc<Placement>) -> Self {
         Self {
             view: Arc::new(view),
             resolver: Box::new(Resolver::new()),
             region: Arc::new(region),
-            secret,
+            secret: tracing.needs.secret,
+            tracing,
             tracer: std::process::id(),
             stats: Arc::default(),
             sockets: Arc::default(),
@@ -158,6 +162,7 @@ impl Session {
             resolver: Box::new(Resolver::new()),
             region: Arc::clone(&self.region),
             secret: self.secret,
+            tracing: self.tracing,
             tracer: self.tracer,
             stats: Arc::default(),
             sockets: Arc::clone(&self.sockets),

@@ -83,6 +83,36 @@ fn verdict(number: usize, needs: &Needs) -> Verdict {
     }
 }
 
+/// What happens to a call: by the filter, or in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It runs.
+    Allow,
+    /// It is looked at.
+    Stop,
+    /// It answers `ENOSYS`.
+    Unknown,
+}
+
+/// What [`program`] says of a call of the native ABI, decided here: for hosts that refuse filters. `ip` is the address
+/// after the call's instruction.
+pub fn decide(number: u32, args: &[u64; 6], ip: u64, needs: &Needs) -> Decision {
+    let low = |arg: u8| args[usize::from(arg)] as u32;
+    let stops = match verdict(number as usize, needs) {
+        Verdict::Return(ALLOW) => return Decision::Allow,
+        Verdict::Return(_) => return Decision::Unknown,
+        Verdict::Stop => true,
+        Verdict::Open => args[5] != needs.secret,
+        Verdict::Check(When::NotNull(arg)) => args[usize::from(arg)] != 0,
+        Verdict::Check(When::Flag(arg, bits)) => low(arg) & bits != 0,
+        Verdict::Check(When::Range(arg, from, to)) => (from..=to).contains(&low(arg)),
+        Verdict::Check(When::SetsAttributes) => ATTRIBUTE_REQUESTS.contains(&low(1)),
+        Verdict::Check(_) => true,
+    };
+    let start = WINDOW + layout::FREE_START;
+    if stops && !(start..start + layout::FREE_LEN).contains(&ip) { Decision::Stop } else { Decision::Allow }
+}
+
 /// The whole program, for tracees of the native ABI; calls of every other ABI answer `ENOSYS`.
 pub fn program(needs: &Needs) -> Vec<sock_filter> {
     let mut runs: Vec<(u32, Verdict)> = vec![];
@@ -248,6 +278,34 @@ mod tests {
             ask(&NEEDS, Sysno::clone as u32, 0, [u64::from(libc::CLONE_UNTRACED as u32), 0, 0, 0, 0, 0]),
             TRACE
         );
+    }
+
+    #[test]
+    fn the_decision_without_a_filter_is_the_filter_s() {
+        let words = [0, 1, 2, 3, 4, 5, 8, 0x0080_0000, 0x4008_6602, 0x200, 1 << 40, u64::MAX, NEEDS.secret];
+        let doors =
+            [0, WINDOW + 2, WINDOW + layout::FREE_START, WINDOW + layout::FREE_START + layout::FREE_LEN];
+        for read_only in [false, true] {
+            let needs = Needs { read_only, placed: read_only, renamed: read_only, ..NEEDS };
+            let program = program(&needs);
+            for nr in (0..600).chain([FOREIGN_BIT | 2, u32::MAX]) {
+                for (i, &word) in words.iter().enumerate() {
+                    let args =
+                        std::array::from_fn(|n| if n == 5 { word } else { words[(i + n) % words.len()] });
+                    for same in [args, [word; 6]] {
+                        for ip in doors {
+                            let filter = run(&program, &Data { nr, arch: AUDIT_ARCH, ip, args: same }).0;
+                            let expected = match filter {
+                                ALLOW => Decision::Allow,
+                                TRACE => Decision::Stop,
+                                _ => Decision::Unknown,
+                            };
+                            assert_eq!(decide(nr, &same, ip, &needs), expected, "{nr} {same:x?} {ip:x}");
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@
 #![allow(unsafe_code)]
 
 use super::placement::Placement;
-use super::{Engine, Tracer, ptrace};
+use super::ptrace::{self, Resume, Status};
+use super::{Code, Engine, Order, Tracer, Tracing};
 use crate::config::Config;
 use crate::cost::{self, Kind};
 use crate::emulate::Emulation;
@@ -22,7 +23,7 @@ use crate::resolve::{Follow, Last, Request, Resolver, Restrict};
 use crate::session::{Counter, Session, Stats};
 use crate::syscall::filter::{self, Needs};
 use crate::tracee::region::Region;
-use crate::tracee::{Cwd, Fs, Mm, Shared, Task};
+use crate::tracee::{Cwd, Fs, Mm, Shared, State, Task};
 use crate::view::{StandIns, View};
 use std::ffi::CString;
 use std::fs::File;
@@ -267,6 +268,7 @@ fn prepare(
     let (cwd, host_cwd) = starting_directory(config, &view);
     let secret = crate::sys::random();
     let placement = Arc::new(Placement::new());
+    let engine = config.engine;
     let needs = Needs {
         merged: view.merges(),
         read_only: view.table.any_read_only(),
@@ -274,7 +276,8 @@ fn prepare(
         renamed: config.kernel.is_some(),
         secret,
     };
-    let program = filter::program(&needs);
+    let tracing = Tracing { engine, needs, order: Order::default(), code: Code::default() };
+    let program = if engine == Engine::Plain { vec![] } else { filter::program(&needs) };
 
     let mut pid = [0; 4];
     File::from(hear).read_exact(&mut pid).map_err(|e| Failure::new("start the command", "", e))?;
@@ -285,6 +288,9 @@ fn prepare(
              profile denies it; ask for ptrace to be allowed",
         )
     })?;
+    if engine == Engine::Plain {
+        stop_at_calls(command).map_err(|e| Failure::new("trace the command", "ptrace", crate::sys::io(e)))?;
+    }
     let mut message = (program.len() as u32).to_ne_bytes().to_vec();
     for i in &program {
         message.extend(i.code.to_ne_bytes());
@@ -297,15 +303,29 @@ fn prepare(
     go.write_all(&message).map_err(|e| Failure::new("start the command", "", e))?;
     drop(go);
 
-    let mut session = Session::new(view, region, secret, placement);
-    session.patches = config.patches;
+    let mut session = Session::new(view, region, tracing, placement);
+    session.patches = config.patches && engine != Engine::Plain && tracing.code == Code::Shared;
     session.emulation = Arc::new(Emulation::new(config));
     session.stats.host_calls.add(calls.get());
-    let mut tracer = Tracer::new(session, config.engine, command);
+    let mut tracer = Tracer::new(session, command);
     let slot = tracer.new_slot().unwrap_or(0);
     let fs = Shared::new(Fs { cwd: Arc::new(Cwd { guest: cwd, dir: OnceLock::new() }) });
-    tracer.begin(Task { tid: command, tgid: command, slot, ..Task::new(fs, Shared::new(Mm::default())) });
+    let state = if engine == Engine::Plain { State::Starting } else { State::Running };
+    let task = Task::new(fs, Shared::new(Mm::default()));
+    tracer.begin(Task { tid: command, tgid: command, slot, state, ..task });
     Ok(tracer)
+}
+
+/// From now on the command, which waits for the tracer's word, stops at each of its calls.
+fn stop_at_calls(command: i32) -> Result<(), Errno> {
+    ptrace::interrupt(command)?;
+    loop {
+        match ptrace::wait_for(command) {
+            None | Some(Status::Ended) => return Err(Errno::ESRCH),
+            Some(Status::Signal(signal)) => ptrace::resume(command, Resume::Run, signal)?,
+            Some(_) => return ptrace::resume(command, Resume::ToExit, 0),
+        }
+    }
 }
 
 /// The tracer holds a descriptor per current directory; its own limit may be as high as the host allows.
@@ -471,8 +491,10 @@ fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
     let prog = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     // SAFETY: the program is as long as said and lives through the call.
     let installed = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const prog) == 0
+        let confined = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+        // Without a filter nothing asks for it, and a kernel before 3.5 does not have it.
+        filter.is_empty()
+            || confined && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const prog) == 0
     };
     if !installed {
         let failure = Failure::new("install the system call filter", "seccomp", Error::last_os_error()).hint(
@@ -523,6 +545,7 @@ pub fn engine(name: &str) -> Result<Engine, Failure> {
     match name {
         "" | "one-stop" => Ok(Engine::OneStop),
         "two-stop" => Ok(Engine::TwoStop),
+        "plain" => Ok(Engine::Plain),
         _ => Err(Failure::new("use the engine", name, Error::other("there is none of that name"))
             .hint("PRUN_ENGINE is one-stop or two-stop")),
     }

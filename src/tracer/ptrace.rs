@@ -78,6 +78,21 @@ pub fn set_call_regs(tid: i32, regs: &Regs) -> Result<(), Errno> {
     request(libc::PTRACE_SETREGSET, tid, NT_PRSTATUS, &raw const part as u64).map(drop)
 }
 
+/// `PTRACE_GET_SYSCALL_INFO` and the bytes of its answer (Linux 6.18), which libc has for some targets only.
+const GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+const SYSCALL_INFO_LEN: usize = 88;
+
+/// The ABI of the call that a tracee is stopped at: an `AUDIT_ARCH_…` number.
+///
+/// # Errors
+/// `EIO` before Linux 5.3; `ESRCH`.
+pub fn call_arch(tid: i32) -> Result<u32, Errno> {
+    let mut info = [0u32; SYSCALL_INFO_LEN / 4];
+    // One byte for the kind of stop, three of padding, then the number.
+    request(GET_SYSCALL_INFO, tid, SYSCALL_INFO_LEN as u64, info.as_mut_ptr() as u64)?;
+    Ok(info[1])
+}
+
 /// How a stopped tracee goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {
