@@ -108,6 +108,14 @@ pub struct Cli {
     #[arg(long, help_heading = "The session")]
     pub stats: bool,
 
+    /// Try what this host allows, print it and end; =json: for programs
+    ///
+    /// Each experiment with what came of it, the engine that a session would have and what it costs; for what is
+    /// missing the cause and the cure. The exit status is 0 when prun can run here.
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text",
+          value_parser = ["text", "json"], help_heading = "The session")]
+    pub doctor: Option<String>,
+
     /// Print help (-h: a line for each option)
     #[arg(short, long, visible_alias = "usage", action = ArgAction::Help, help_heading = "The session")]
     help: Option<bool>,

@@ -23,6 +23,7 @@
 pub mod cli;
 pub mod config;
 pub mod cost;
+pub mod doctor;
 pub mod emulate;
 pub mod error;
 pub mod exec;

@@ -1,11 +1,37 @@
 //! prun: see the library's documentation for how it works.
 
 use prun::cli::{Cli, Dialect};
-use prun::config::Config;
+use prun::config::{Config, wanted_engine};
+use prun::doctor;
 use prun::error::CANNOT_START;
 use prun::report;
 use prun::tracer::launch;
+use std::io::Write;
 use std::process::ExitCode;
+
+/// `--doctor`.
+fn examine(format: &str, dialect: Dialect) -> ExitCode {
+    let report = doctor::examine().and_then(|found| {
+        let wanted = wanted_engine()?;
+        Ok(if format == "json" {
+            doctor::report::json(&found, wanted)
+        } else {
+            doctor::report::text(&found, wanted)
+        })
+    });
+    let runs = match report {
+        Ok((text, runs)) => {
+            // Nobody is left to tell when the output is closed.
+            drop(std::io::stdout().write_all(text.as_bytes()));
+            runs
+        }
+        Err(failure) => {
+            report::say(format_args!("{failure}"));
+            false
+        }
+    };
+    ExitCode::from(if runs { 0 } else { dialect.own_status(CANNOT_START) })
+}
 
 fn main() -> ExitCode {
     let dialect = std::env::args_os().next().map_or(Dialect::Prun, |name| Dialect::of(&name));
@@ -18,6 +44,9 @@ fn main() -> ExitCode {
             return ExitCode::from(dialect.own_status(status));
         }
     };
+    if let Some(format) = &cli.doctor {
+        return examine(format, dialect);
+    }
     match Config::new(cli).and_then(|config| launch::run(&config)) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {

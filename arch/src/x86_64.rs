@@ -1,5 +1,7 @@
 //! x86-64, System V: registers, and the trampoline of the one-stop rewrite.
 
+#[path = "x86_64/probe.rs"]
+pub mod probe;
 #[path = "x86_64/resident.rs"]
 pub mod resident;
 

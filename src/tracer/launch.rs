@@ -11,9 +11,10 @@
 
 use super::placement::Placement;
 use super::ptrace::{self, Resume, Status};
-use super::{Code, Engine, Order, Tracer, Tracing};
+use super::{Engine, Tracer, Tracing};
 use crate::config::Config;
 use crate::cost::{self, Kind};
+use crate::doctor::Capabilities;
 use crate::emulate::Emulation;
 use crate::error::{CANNOT_EXECUTE, CANNOT_START, Failure, NOT_FOUND};
 use crate::host::HostTree;
@@ -59,6 +60,8 @@ static TERMS: AtomicI32 = AtomicI32::new(0);
 /// # Errors
 /// When it could not be started.
 pub fn run(config: &Config) -> Result<u8, Failure> {
+    // First of all: whoever makes some of these calls is killed where a filter around prun does not like them.
+    let found = Capabilities::of_calls();
     let region = Region::new().map_err(|e| Failure::new("map memory to share with the guest", "", e))?;
     let pipe = || std::io::pipe().map_err(|e| Failure::new("make a pipe", "", e));
     let (mut news, tell) = pipe()?; // tracer → front
@@ -71,6 +74,7 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
             drop((news, command_is, go));
             let status = trace(
                 config,
+                found,
                 region,
                 OwnedFd::from(hear),
                 File::from(OwnedFd::from(give_go)),
@@ -196,7 +200,7 @@ fn handle_signals() {
 
 // ---- The tracer ----
 
-fn trace(config: &Config, region: Region, hear: OwnedFd, go: File, tell: OwnedFd) -> u8 {
+fn trace(config: &Config, found: Capabilities, region: Region, hear: OwnedFd, go: File, tell: OwnedFd) -> u8 {
     // SAFETY: integers only. The tracer ends with the front as long as the command runs, and is out of the terminal.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -204,7 +208,7 @@ fn trace(config: &Config, region: Region, hear: OwnedFd, go: File, tell: OwnedFd
     }
     let keep = [region.fd(), hear.as_raw_fd(), go.as_raw_fd(), tell.as_raw_fd(), 2];
     let mut tell = File::from(tell);
-    let status = match prepare(config, region, hear, go, &keep) {
+    let status = match prepare(config, found, region, hear, go, &keep) {
         Ok(mut tracer) => {
             tracer.run(nix::unistd::getppid().as_raw(), config.leftovers, |stats| {
                 if config.stats {
@@ -253,12 +257,16 @@ fn close_others(keep: &[i32]) {
 
 fn prepare(
     config: &Config,
+    found: Capabilities,
     region: Region,
     hear: OwnedFd,
     mut go: File,
     keep: &[i32],
 ) -> Result<Tracer, Failure> {
     close_others(keep);
+    let found = found.with_tracing(&region);
+    let engine = found.engine(config.engine)?;
+    crate::note!(1, "the engine is {}, found in {} µs", engine.name(), found.spent.as_micros());
     raise_descriptor_limit();
     let calls = Counter::default();
     let mut stand_ins = StandIns::new();
@@ -268,7 +276,6 @@ fn prepare(
     let (cwd, host_cwd) = starting_directory(config, &view);
     let secret = crate::sys::random();
     let placement = Arc::new(Placement::new());
-    let engine = config.engine;
     let needs = Needs {
         merged: view.merges(),
         read_only: view.table.any_read_only(),
@@ -276,7 +283,7 @@ fn prepare(
         renamed: config.kernel.is_some(),
         secret,
     };
-    let tracing = Tracing { engine, needs, order: Order::default(), code: Code::default() };
+    let tracing = Tracing { engine, needs, order: found.order, code: found.code() };
     let program = if engine == Engine::Plain { vec![] } else { filter::program(&needs) };
 
     let mut pid = [0; 4];
@@ -284,8 +291,7 @@ fn prepare(
     let command = i32::from_ne_bytes(pid);
     ptrace::seize(command).map_err(|e| {
         Failure::new("trace the command", "ptrace(PTRACE_SEIZE)", crate::sys::io(e)).hint(
-            "the host refuses ptrace: Yama's kernel.yama.ptrace_scope is 2 or 3, or a container or security \
-             profile denies it; ask for ptrace to be allowed",
+            "prun may trace a child of the tracer here, and not this one: prun --doctor tells what is around it",
         )
     })?;
     if engine == Engine::Plain {
@@ -304,7 +310,7 @@ fn prepare(
     drop(go);
 
     let mut session = Session::new(view, region, tracing, placement);
-    session.patches = config.patches && engine != Engine::Plain && tracing.code == Code::Shared;
+    session.patches = config.patches && engine == Engine::OneStop;
     session.emulation = Arc::new(Emulation::new(config));
     session.stats.host_calls.add(calls.get());
     let mut tracer = Tracer::new(session, command);
@@ -535,18 +541,4 @@ fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
 
 fn pointers(all: &[CString]) -> Vec<*const libc::c_char> {
     all.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
-}
-
-/// One of the two engines, by name.
-///
-/// # Errors
-/// For any other name.
-pub fn engine(name: &str) -> Result<Engine, Failure> {
-    match name {
-        "" | "one-stop" => Ok(Engine::OneStop),
-        "two-stop" => Ok(Engine::TwoStop),
-        "plain" => Ok(Engine::Plain),
-        _ => Err(Failure::new("use the engine", name, Error::other("there is none of that name"))
-            .hint("PRUN_ENGINE is one-stop or two-stop")),
-    }
 }

@@ -165,6 +165,29 @@ pub fn message(tid: i32) -> Result<u64, Errno> {
     Ok(message)
 }
 
+/// Reads any mapped memory, a word at a time; as many bytes as there are in a row.
+pub fn peek(tid: i32, at: u64, out: &mut [u8]) -> usize {
+    let mut got = 0;
+    while got < out.len() {
+        let from = at.wrapping_add(got as u64);
+        let inside = (from % 8) as usize;
+        let mut word = 0u64;
+        // The system call itself stores the word; the C library's wrapper would return it, and errors with it.
+        cost::count(Kind::Ptrace, 1);
+        // SAFETY: `word` is writable.
+        let result = unsafe {
+            libc::syscall(libc::SYS_ptrace, libc::PTRACE_PEEKDATA, tid, from - inside as u64, &raw mut word)
+        };
+        if result < 0 {
+            break;
+        }
+        let n = (8 - inside).min(out.len() - got);
+        out[got..got + n].copy_from_slice(&word.to_ne_bytes()[inside..inside + n]);
+        got += n;
+    }
+    got
+}
+
 /// Writes over any mapped memory, a word at a time.
 ///
 /// # Errors
