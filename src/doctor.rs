@@ -8,6 +8,7 @@ pub mod advice;
 pub mod probe;
 pub mod report;
 
+use crate::emulate::newer::Missing;
 use crate::error::Failure;
 use crate::sys;
 use crate::tracee::region::Region;
@@ -129,6 +130,8 @@ pub struct Capabilities {
     answers: [Answer; Probe::ALL.len()],
     /// Where the seccomp stop is among the stops of a call.
     pub order: Order,
+    /// Newer calls that the kernel does not have, and that older ones can stand in for.
+    pub missing: Missing,
     /// The signal that ended the experiments before their end.
     lost: Option<i32>,
     /// How long they took.

@@ -10,6 +10,7 @@ pub mod table;
 
 mod cwd;
 mod link;
+mod newer;
 mod open;
 mod paths;
 mod readonly;
@@ -55,6 +56,8 @@ pub enum Exit {
     Sent(socket::Piece),
     /// Names of the kernel.
     Uname,
+    /// newfstatat(2) in place of statx(2).
+    Statx,
     /// A permission to write that the kernel grants and a read-only mount does not.
     Asked,
 }
@@ -97,7 +100,16 @@ impl<'a> Call<'a> {
     /// # Errors
     /// What the call shall return instead of being run.
     pub fn enter(&mut self, row: &'static Row) -> Result<Action, Errno> {
+        if self.session.tracing.needs.missing.has(row.call) {
+            return self.by_an_older(row);
+        }
+        self.work(row)
+    }
+
+    fn work(&mut self, row: &'static Row) -> Result<Action, Errno> {
         match row.work {
+            // Only where it is missing.
+            Work::Random => Ok(Action::Run),
             Work::Paths(touch) => self.translate(row, touch),
             Work::Open(flags) => self.open(row, flags),
             Work::Creat => self.creat(row),
@@ -174,6 +186,12 @@ impl<'a> Call<'a> {
             Exit::Asked => {
                 if self.regs.result() == 0 {
                     self.regs.set_result(-i64::from(Errno::EROFS.into_raw()));
+                }
+                None
+            }
+            Exit::Statx => {
+                if self.regs.result() == 0 {
+                    self.stat_done();
                 }
                 None
             }

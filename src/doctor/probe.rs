@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 use super::{Answer, Capabilities, Probe};
+use crate::emulate::newer::CALLS;
 use crate::sys::{self, Optional};
 use crate::tracee::region::{Region, Slot};
 use crate::tracer::ptrace::{self, Resume, Status};
@@ -19,7 +20,7 @@ use prun_arch::probe::call;
 use prun_arch::{AUDIT_ARCH, Regs};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Instant;
-use syscalls::Errno;
+use syscalls::{Errno, Sysno};
 
 /// Seconds after which a child gives up.
 const PATIENCE: u32 = 10;
@@ -116,6 +117,16 @@ const OPTIONAL: [(Optional, Probe); 5] = [
     (Optional::Random, Probe::Random),
 ];
 
+/// What the first child makes: [`OPTIONAL`], then the newer ones.
+const STEPS: usize = OPTIONAL.len() + CALLS.len();
+
+fn make(step: usize) -> i64 {
+    match OPTIONAL.get(step) {
+        Some(&(call, _)) => attempt(call),
+        None => newer(CALLS[step - OPTIONAL.len()]),
+    }
+}
+
 /// Makes one of them, harmlessly.
 fn attempt(call: Optional) -> i64 {
     let mut word = 0u64;
@@ -147,6 +158,13 @@ fn attempt(call: Optional) -> i64 {
     }
 }
 
+/// Newer calls, made so that a kernel that has them refuses them without a look at any file.
+fn newer(call: Sysno) -> i64 {
+    let none = u64::MAX;
+    // SAFETY: no descriptor, no flag and no pointer is valid.
+    raw(unsafe { libc::syscall(call as c_long, none, 0, 0, 0, none, none) })
+}
+
 /// Finds out which of the calls that prun can do without it has to do without, before any of them is made.
 pub fn calls(found: &mut Capabilities) {
     // SAFETY: integers only. 0: no filter is around this process, so no call can kill it.
@@ -154,14 +172,14 @@ pub fn calls(found: &mut Capabilities) {
     let board = if filtered { Board::new() } else { None };
     let mut from = 0;
     while let Some(board) = board
-        && from < OPTIONAL.len()
+        && from < STEPS
     {
         // SAFETY: the child makes system calls only and ends by _exit(2).
         let child = unsafe { libc::fork() };
         if child == 0 {
             limit_life();
-            for (i, (call, _)) in OPTIONAL.iter().enumerate().skip(from) {
-                board.step(i, attempt(*call));
+            for i in from..STEPS {
+                board.step(i, make(i));
             }
             // SAFETY: ends the child without running what its parent registered.
             unsafe { libc::_exit(0) };
@@ -172,25 +190,33 @@ pub fn calls(found: &mut Capabilities) {
         ptrace::wait_for(child);
         // Over the one that it died of.
         let reached = board.at.load(Ordering::SeqCst);
-        if reached < OPTIONAL.len() {
-            found.set(OPTIONAL[reached].1, Answer::Fatal);
+        if reached < STEPS {
             board.at.store(reached + 1, Ordering::SeqCst);
         }
         from = reached + 1;
     }
-    for (i, (call, probe)) in OPTIONAL.into_iter().enumerate() {
+    for i in 0..STEPS {
         let answer = match board.map(|b| b.answer(i)) {
             Some(answer @ (Answer::Works | Answer::Refused(_))) => answer,
             Some(_) => Answer::Fatal,
-            None => match attempt(call) {
+            None => match make(i) {
                 e if e < 0 => Answer::Refused(Errno::new(-e as i32)),
                 _ => Answer::Works,
             },
         };
-        found.set(probe, answer);
-        if answer != Answer::Works {
-            sys::avoid(call);
+        match OPTIONAL.get(i) {
+            Some(&(call, probe)) => {
+                found.set(probe, answer);
+                if answer != Answer::Works {
+                    sys::avoid(call);
+                }
+            }
+            None if answer == Answer::Refused(Errno::ENOSYS) => found.missing.add(CALLS[i - OPTIONAL.len()]),
+            None => {}
         }
+    }
+    for name in std::env::var("PRUN_MISSING").unwrap_or_default().split(',') {
+        CALLS.into_iter().filter(|c| c.name() == name).for_each(|c| found.missing.add(c));
     }
     if let Some(board) = board {
         board.discard();

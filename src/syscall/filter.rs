@@ -10,6 +10,7 @@
 //! the session's secret in its sixth argument, which the loader uses right after execve(2).
 
 use super::table::{LEN, When, row};
+use crate::emulate::newer::Missing;
 use libc::sock_filter;
 use prun_arch::{AUDIT_ARCH, FOREIGN_BIT, WINDOW, layout};
 use syscalls::Sysno;
@@ -45,6 +46,8 @@ pub struct Needs {
     pub placed: bool,
     /// uname(2) is not the kernel's.
     pub renamed: bool,
+    /// Calls that the kernel does not have.
+    pub missing: Missing,
     /// Lets the loader's openat(2) pass.
     pub secret: u64,
 }
@@ -78,7 +81,8 @@ fn verdict(number: usize, needs: &Needs) -> Verdict {
         When::Placed if !needs.placed => Verdict::Return(ALLOW),
         When::SetsAttributes if !needs.read_only => Verdict::Return(ALLOW),
         When::Renamed if !needs.renamed => Verdict::Return(ALLOW),
-        When::Merged | When::ReadOnly | When::Placed | When::Renamed => Verdict::Stop,
+        When::Missing if !needs.missing.has(row.call) => Verdict::Return(ALLOW),
+        When::Merged | When::ReadOnly | When::Placed | When::Renamed | When::Missing => Verdict::Stop,
         when => Verdict::Check(when),
     }
 }
@@ -254,6 +258,7 @@ mod tests {
         read_only: false,
         placed: false,
         renamed: false,
+        missing: Missing::NONE,
         secret: 0x1234_5678_9abc_def0,
     };
 

@@ -75,7 +75,7 @@ impl Call<'_> {
         Ok(Action::Run)
     }
 
-    fn open_path(
+    pub(super) fn open_path(
         &mut self,
         dir: Option<u64>,
         at: usize,

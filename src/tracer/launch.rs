@@ -281,6 +281,7 @@ fn prepare(
         read_only: view.table.any_read_only(),
         placed: placement.useful(),
         renamed: config.kernel.is_some(),
+        missing: found.missing,
         secret,
     };
     let tracing = Tracing { engine, needs, order: found.order, code: found.code() };
