@@ -69,6 +69,10 @@ pub struct Config {
     pub leftovers: Leftovers,
     /// Print counters at the end.
     pub stats: bool,
+    /// Write each translated call to this file, or to standard error.
+    pub trace: Option<Option<PathBuf>>,
+    /// Name each call that is not translated exactly.
+    pub strict: bool,
     /// How arguments are put back, where `PRUN_ENGINE` says; else what the host allows does.
     pub engine: Option<Engine>,
     /// Call sites that stop for nothing may be changed in the tracee: `PRUN_PATCH`.
@@ -131,6 +135,8 @@ impl Config {
                 (false, false) => Leftovers::GoOn,
             },
             stats: cli.stats,
+            trace: cli.trace.map(|file| file.filter(|f| !f.as_os_str().is_empty())),
+            strict: cli.strict,
             patches: std::env::var_os("PRUN_PATCH").is_none_or(|v| v != "0"),
             engine: wanted_engine()?,
         })

@@ -12,7 +12,7 @@ use crate::emulate::newer::Missing;
 use crate::error::Failure;
 use crate::sys;
 use crate::tracee::region::Region;
-use crate::tracer::{Code, Engine, Order};
+use crate::tracer::{Code, Engine, Order, Slots};
 use std::fmt;
 use std::time::{Duration, Instant};
 use syscalls::Errno;
@@ -178,6 +178,11 @@ impl Capabilities {
         }
     }
 
+    /// Where tracees have their slots.
+    pub fn slots(&self) -> Slots {
+        if self.works(Probe::SharedFile) { Slots::Shared } else { Slots::Own }
+    }
+
     /// Whether an engine can run here.
     pub fn allows(&self, engine: Engine) -> bool {
         let any = |all: &[Probe]| all.iter().any(|&p| self.works(p));
@@ -213,6 +218,6 @@ impl Capabilities {
 /// When there is no memory for them.
 pub fn examine() -> Result<Capabilities, Failure> {
     let found = Capabilities::of_calls();
-    let region = Region::new().map_err(|e| Failure::new("map memory to share with the guest", "", e))?;
+    let region = Region::new().map_err(advice::no_region)?;
     Ok(found.with_tracing(&region))
 }

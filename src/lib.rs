@@ -34,6 +34,7 @@ pub mod resolve;
 pub mod session;
 pub mod sys;
 pub mod syscall;
+pub mod trace;
 pub mod tracee;
 pub mod tracer;
 pub mod view;

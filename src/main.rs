@@ -33,7 +33,22 @@ fn examine(format: &str, dialect: Dialect) -> ExitCode {
     ExitCode::from(if runs { 0 } else { dialect.own_status(CANNOT_START) })
 }
 
+/// Bytes of stack that prun itself wants: paths of 4096 bytes are everywhere.
+const STACK: u64 = 1 << 20;
+
 fn main() -> ExitCode {
+    use nix::sys::resource::{Resource, getrlimit};
+    // The limit is the command's too, so it is not touched; a thread's stack has nothing to do with it.
+    if getrlimit(Resource::RLIMIT_STACK).is_ok_and(|(soft, _)| soft < STACK) {
+        let thread = std::thread::Builder::new().stack_size(8 * STACK as usize).spawn(run);
+        if let Ok(Ok(status)) = thread.map(std::thread::JoinHandle::join) {
+            return status;
+        }
+    }
+    run()
+}
+
+fn run() -> ExitCode {
     let dialect = std::env::args_os().next().map_or(Dialect::Prun, |name| Dialect::of(&name));
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,

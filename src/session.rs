@@ -7,6 +7,7 @@ use crate::emulate::Emulation;
 use crate::path::PATH_MAX;
 use crate::resolve::Resolver;
 use crate::syscall::table;
+use crate::trace::{Strict, Trace};
 use crate::tracee::IdMap;
 use crate::tracee::region::Region;
 use crate::tracer::Tracing;
@@ -124,6 +125,10 @@ pub struct Session {
     pub tracing: Tracing,
     /// What options change in what the guest is told.
     pub emulation: Arc<Emulation>,
+    /// Where each call is written to, with `--trace`.
+    pub trace: Option<Arc<Trace>>,
+    /// What has been said of calls that are not exact, with `--strict`.
+    pub strict: Option<Arc<Strict>>,
     /// Directories held open while a call reaches through them.
     held: VecDeque<OwnedFd>,
     /// Scratch for a path as the guest passed it.
@@ -149,6 +154,8 @@ impl Session {
             placement,
             patches: false,
             emulation: Arc::default(),
+            trace: None,
+            strict: None,
             held: VecDeque::new(),
             text: Box::new([0; PATH_MAX]),
         }
@@ -170,8 +177,17 @@ impl Session {
             placement: Arc::clone(&self.placement),
             patches: self.patches,
             emulation: Arc::clone(&self.emulation),
+            trace: self.trace.clone(),
+            strict: self.strict.clone(),
             held: VecDeque::new(),
             text: Box::new([0; PATH_MAX]),
+        }
+    }
+
+    /// Writes a call to the trace, if there is one: what has been made of it so far, and its result.
+    pub fn traced(&self, line: Option<String>, result: Option<i64>) {
+        if let (Some(trace), Some(line)) = (&self.trace, line) {
+            trace.end(line, result);
         }
     }
 

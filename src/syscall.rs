@@ -101,7 +101,11 @@ impl<'a> Call<'a> {
     /// What the call shall return instead of being run.
     pub fn enter(&mut self, row: &'static Row) -> Result<Action, Errno> {
         if self.session.tracing.needs.missing.has(row.call) {
-            return self.by_an_older(row);
+            let action = self.by_an_older(row);
+            if let (Err(Errno::ENOSYS), Some(strict)) = (&action, &self.session.strict) {
+                strict.refused(row.call as u32, Errno::ENOSYS);
+            }
+            return action;
         }
         self.work(row)
     }
@@ -146,6 +150,11 @@ impl<'a> Call<'a> {
                 // Bad arguments first, in the kernel's order: a path that cannot be looked up is its own error.
                 if let (false, Some(e)) = (row.args.is_empty(), self.lookup_error(row)) {
                     return Err(e);
+                }
+                if row.when == When::Always
+                    && let Some(strict) = &self.session.strict
+                {
+                    strict.refused(row.call as u32, errno);
                 }
                 if row.when == When::Always && self.session.names_refusals() {
                     crate::note!(1, "{} is refused: {}", row.call.name(), crate::sys::io(errno));

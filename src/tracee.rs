@@ -109,6 +109,8 @@ pub struct InCall {
     pub number: u32,
     /// The work.
     pub exit: Exit,
+    /// What `--trace` writes of it, up to its result.
+    pub line: Option<String>,
 }
 
 /// One traced thread.

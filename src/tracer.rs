@@ -41,6 +41,7 @@ use crate::session::{Session, Stats};
 use crate::syscall::filter::Needs;
 use crate::syscall::table;
 use crate::syscall::{Action, Call, Exit};
+use crate::trace;
 use crate::tracee::region::Slot;
 use crate::tracee::{IdMap, InCall, State, Task};
 use placement::{GAP, HOT};
@@ -91,6 +92,8 @@ pub struct Tracing {
     pub needs: Needs,
     /// Where a call's seccomp stop is.
     pub order: Order,
+    /// Where tracees have their slots.
+    pub slots: Slots,
     /// Whether tracees map the code page, which the trampoline and the parking place are in.
     pub code: Code,
 }
@@ -104,6 +107,16 @@ pub enum Order {
     SeccompLast,
     /// The stop at the call's beginning comes after it, where it is asked for.
     SeccompFirst,
+}
+
+/// Where a tracee has the memory for translated paths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Slots {
+    /// In the region that it shares with the tracer.
+    #[default]
+    Shared,
+    /// In memory of its own: without /proc it cannot open the region.
+    Own,
 }
 
 /// Whether the host lets tracees execute memory that they share with the tracer.
@@ -322,6 +335,9 @@ impl Tracer {
     /// A task of this thread has ended, or is another's.
     fn forget(&mut self, tid: i32) {
         let Some(task) = self.tasks.remove(&tid) else { return };
+        if let State::InCall(work) = task.state {
+            self.session.traced(work.line, None);
+        }
         if let Some(pin) = &task.pin {
             self.team.placement.forget(pin);
         }
@@ -332,6 +348,10 @@ impl Tracer {
     /// A stop at a call. Everything a common call needs is borrowed once: this is the hot path.
     fn seccomp_stop(&mut self, tid: i32) -> Result<(), Errno> {
         let original = ptrace::call_regs(tid)?;
+        if self.session.strict.is_some() && self.is_foreign(tid, &original) {
+            let unknown = -i64::from(Errno::ENOSYS.into_raw());
+            return finish(tid, self.session.tracing.engine, original, unknown);
+        }
         self.entry_stop(tid, original)
     }
 
@@ -351,7 +371,9 @@ impl Tracer {
             return ptrace::resume(tid, Resume::Run, 0);
         }
         let Some(row) = table::row(number) else {
-            return ptrace::resume(tid, engine.onward(), 0);
+            // The filter stops it for `--strict` only.
+            self.unknown(number);
+            return finish(tid, engine, original, -i64::from(Errno::ENOSYS.into_raw()));
         };
         if let Some(counter) = session.stats.calls.get(number as usize) {
             counter.add(1);
@@ -368,14 +390,25 @@ impl Tracer {
         let mut call = Call::new(session, &team.directory, task, &mut regs);
         let action = call.enter(row);
         let (args, changed, slot) = (call.args, call.number, call.slot);
+        let line = session.trace.is_some().then(|| {
+            let given = if changed.is_none() { args } else { original.args() };
+            trace::begin(tid, row, &original.args(), &given)
+        });
         let exit = match action {
-            Ok(Action::Return(value)) => return finish(tid, engine, original, value),
-            Err(e) => return finish(tid, engine, original, -i64::from(e.into_raw())),
-            Ok(Action::Run) if args == original.args() && changed.is_none() => {
+            Ok(Action::Return(value)) => {
+                session.traced(line, Some(value));
+                return finish(tid, engine, original, value);
+            }
+            Err(e) => {
+                let value = -i64::from(e.into_raw());
+                session.traced(line, Some(value));
+                return finish(tid, engine, original, value);
+            }
+            Ok(Action::Run) if line.is_none() && args == original.args() && changed.is_none() => {
                 resident::consider(session, task, row, &original);
                 return ptrace::resume(tid, engine.onward(), 0);
             }
-            Ok(Action::Run) if engine == Engine::OneStop && changed.is_none() => {
+            Ok(Action::Run) if line.is_none() && engine == Engine::OneStop && changed.is_none() => {
                 slot.set_head(&SlotHead { args: original.args(), ret: original.ip(), pad: 0 })?;
                 regs = original;
                 regs.set_args(args);
@@ -393,7 +426,7 @@ impl Tracer {
             regs.set_number(changed as u32);
         }
         ptrace::set_call_regs(tid, &regs)?;
-        task.state = State::InCall(Box::new(InCall { args: original.args(), number, exit }));
+        task.state = State::InCall(Box::new(InCall { args: original.args(), number, exit, line }));
         ptrace::resume(tid, Resume::ToExit, 0)
     }
 
@@ -410,6 +443,7 @@ impl Tracer {
         let again = Call::new(&mut self.session, &self.team.directory, task, &mut regs).leave(work.exit);
         regs.set_args(work.args);
         regs.set_number(work.number);
+        self.session.traced(work.line, Some(regs.result()).filter(|_| again.is_none()));
         if again.is_some() {
             regs.again(work.number);
         }

@@ -7,6 +7,7 @@ mod differential;
 mod dist;
 mod exec;
 mod harness;
+mod hosts;
 mod life;
 mod listing;
 mod model;

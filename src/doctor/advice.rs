@@ -224,6 +224,30 @@ fn limits() -> Vec<(&'static str, u64)> {
         .collect()
 }
 
+/// The memory that is shared with tracees could not be had.
+pub fn no_region(why: std::io::Error) -> Failure {
+    let host = Host::look();
+    if host.tracer.is_some() {
+        // An outer prun has its own memory at that address.
+        return Failure::new("trace a child", "ptrace", std::io::Error::from_raw_os_error(libc::EPERM))
+            .hint(host.about_ptrace());
+    }
+    Failure::new("map memory to share with the guest", "", why).hint(
+        "prun needs 200 MiB of addresses, not of memory: RLIMIT_AS ('ulimit -v') must leave them, and a file of memory \
+         (memfd_create), or one in /dev/shm or $TMPDIR",
+    )
+}
+
+/// What may have killed the tracer, and what to do.
+pub fn about_a_killed_tracer() -> String {
+    match Host::look().seccomp {
+        Some(1..) => "a seccomp filter is around prun, and kills who makes a call that it does not allow: have it refuse \
+                      with an error instead, or start prun outside; prun --doctor tells what it may do"
+            .into(),
+        _ => "by a signal, or by the kernel for want of memory (dmesg tells); start the command again".into(),
+    }
+}
+
 /// No engine can run, or not the one that was asked for.
 pub fn failure(found: &Capabilities, wanted: Option<Engine>) -> Failure {
     let host = Host::look();

@@ -118,12 +118,17 @@ const OPTIONAL: [(Optional, Probe); 5] = [
 ];
 
 /// What the first child makes: [`OPTIONAL`], then the newer ones.
-const STEPS: usize = OPTIONAL.len() + CALLS.len();
+const STEPS: usize = OPTIONAL.len() + CALLS.len() + 1;
 
 fn make(step: usize) -> i64 {
     match OPTIONAL.get(step) {
         Some(&(call, _)) => attempt(call),
-        None => newer(CALLS[step - OPTIONAL.len()]),
+        None => match CALLS.get(step - OPTIONAL.len()) {
+            Some(&call) => newer(call),
+            // The last: ptrace(2) on a process that there is not.
+            // SAFETY: integers only.
+            None => raw(unsafe { libc::syscall(libc::SYS_ptrace, libc::PTRACE_CONT, -1, 0, 0) }),
+        },
     }
 }
 
@@ -211,7 +216,10 @@ pub fn calls(found: &mut Capabilities) {
                     sys::avoid(call);
                 }
             }
-            None if answer == Answer::Refused(Errno::ENOSYS) => found.missing.add(CALLS[i - OPTIONAL.len()]),
+            None if i == STEPS - 1 && answer == Answer::Fatal => found.set(Probe::Seize, Answer::Fatal),
+            None if answer == Answer::Refused(Errno::ENOSYS) => {
+                CALLS.get(i - OPTIONAL.len()).into_iter().for_each(|&call| found.missing.add(call));
+            }
             None => {}
         }
     }
@@ -242,6 +250,9 @@ static WORD: AtomicI64 = AtomicI64::new(0x1122_3344_5566_7788);
 /// Traces a child and notes what works. `region` is the session's, already mapped.
 pub fn tracing(region: &Region, found: &mut Capabilities) {
     let start = Instant::now();
+    if found.answer(Probe::Seize) == Answer::Fatal {
+        return;
+    }
     let (Some(board), Ok((hear, go))) = (Board::new(), std::io::pipe()) else { return };
     let path = format!("/proc/{}/fd/{}\0", std::process::id(), region.fd());
     // SAFETY: the child makes system calls only and ends by _exit(2).
@@ -453,12 +464,10 @@ fn traced(board: &'static Board, shared: &[u8]) {
         board.step(step::SHARED_FILE, fd);
         let (r, x) = (libc::PROT_READ, libc::PROT_EXEC);
         let len = layout::CODE_LEN;
-        let code = if fd < 0 {
-            fd
-        } else {
-            raw(libc::syscall(libc::SYS_mmap, 0, len, r | x, libc::MAP_SHARED, fd, 0)).min(1)
-        };
-        board.step(step::SHARED_CODE, code);
+        if fd >= 0 {
+            let code = raw(libc::syscall(libc::SYS_mmap, 0, len, r | x, libc::MAP_SHARED, fd, 0)).min(1);
+            board.step(step::SHARED_CODE, code);
+        }
         let mut program = filter();
         let prog = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
         let installed = match raw(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into()) {

@@ -5,8 +5,8 @@
 //! |---|---|---|---|
 //! | openat2 | 5.6 | openat | always; limits on the way are kept by going there one directory at a time |
 //! | statx | 4.11 | newfstatat | unless the file system is to be asked anew (`AT_STATX_FORCE_SYNC`); birth times are not known |
-//! | faccessat2 | 5.8 | faccessat | no flags, or `AT_EACCESS` where real and effective ids are the same |
-//! | fchmodat2 | 6.6 | fchmodat | no flags |
+//! | faccessat2 | 5.8 | faccessat | but for a link itself, and for `AT_EACCESS` where real and effective ids differ |
+//! | fchmodat2 | 6.6 | fchmodat | always |
 //! | renameat2 | 3.15 | renameat | no flags |
 //! | execveat | 3.19 | execve | always |
 //! | getrandom | 3.17 | none: the tracer draws | not from `/dev/random` |

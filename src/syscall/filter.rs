@@ -46,6 +46,8 @@ pub struct Needs {
     pub placed: bool,
     /// uname(2) is not the kernel's.
     pub renamed: bool,
+    /// Calls that are unknown are named.
+    pub strict: bool,
     /// Calls that the kernel does not have.
     pub missing: Missing,
     /// Lets the loader's openat(2) pass.
@@ -71,7 +73,11 @@ enum Verdict {
 fn verdict(number: usize, needs: &Needs) -> Verdict {
     let Some(row) = row(number as u32) else {
         let known = Sysno::new(number).is_some();
-        return Verdict::Return(if known { ALLOW } else { ENOSYS });
+        return match (known, needs.strict) {
+            (true, _) => Verdict::Return(ALLOW),
+            (false, true) => Verdict::Stop,
+            (false, false) => Verdict::Return(ENOSYS),
+        };
     };
     match row.when {
         When::Always if row.call == Sysno::openat => Verdict::Open,
@@ -121,13 +127,15 @@ pub fn decide(number: u32, args: &[u64; 6], ip: u64, needs: &Needs) -> Decision 
 pub fn program(needs: &Needs) -> Vec<sock_filter> {
     let mut runs: Vec<(u32, Verdict)> = vec![];
     for number in 0..=LEN {
-        let verdict = if number == LEN { Verdict::Return(ENOSYS) } else { verdict(number, needs) };
+        let verdict = verdict(number, needs);
         if runs.last().is_none_or(|&(_, v)| v != verdict) {
             runs.push((number as u32, verdict));
         }
     }
+    // The tracer names them before it says the same.
+    let foreign = if needs.strict { TRACE } else { ENOSYS };
     let mut out =
-        vec![ins(LD, 0, 0, ARCH), ins(JEQ, 1, 0, AUDIT_ARCH), ins(RET, 0, 0, ENOSYS), ins(LD, 0, 0, NR)];
+        vec![ins(LD, 0, 0, ARCH), ins(JEQ, 1, 0, AUDIT_ARCH), ins(RET, 0, 0, foreign), ins(LD, 0, 0, NR)];
     let _ = FOREIGN_BIT; // x32 numbers are above LEN: the last run refuses them.
     out.extend(tree(&runs, needs));
     out
@@ -258,6 +266,7 @@ mod tests {
         read_only: false,
         placed: false,
         renamed: false,
+        strict: false,
         missing: Missing::NONE,
         secret: 0x1234_5678_9abc_def0,
     };

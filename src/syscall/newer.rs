@@ -9,6 +9,7 @@ use crate::path::components;
 use crate::resolve::{Follow, Last, Restrict};
 use crate::sys;
 use crate::tracee::memory::{self, Text};
+use crate::tracee::rights::AsGuest;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -46,17 +47,32 @@ impl Call<'_> {
                 let flags = known(a[3], libc::AT_EACCESS | libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH)?;
                 let empty = flags & libc::AT_EMPTY_PATH != 0 && self.is_empty(a[1]);
                 let effective = flags & libc::AT_EACCESS != 0 && !self.rights_are_effective();
-                if flags & libc::AT_SYMLINK_NOFOLLOW != 0 || empty || effective {
+                if empty || effective {
                     return Err(Errno::ENOSYS);
                 }
-                self.otherwise(row, Sysno::faccessat, 3)
+                let nofollow = flags & libc::AT_SYMLINK_NOFOLLOW != 0;
+                // Nothing says what a link's own permissions are.
+                let itself = if nofollow { Some(self.itself(a[0], a[1], Errno::ENOSYS)?) } else { None };
+                self.otherwise(row, Sysno::faccessat, 3, itself)
             }
-            Sysno::fchmodat2 => match known(a[3], libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH)? {
-                0 => self.otherwise(row, Sysno::fchmodat, 3),
-                _ => Err(Errno::ENOSYS),
-            },
+            Sysno::fchmodat2 => {
+                let flags = known(a[3], libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH)?;
+                let itself = if flags & libc::AT_EMPTY_PATH != 0 && self.is_empty(a[1]) {
+                    Some(if a[0] as i32 == libc::AT_FDCWD {
+                        b".\0".to_vec()
+                    } else {
+                        format!("/proc/self/fd/{}\0", a[0] as i32).into_bytes()
+                    })
+                } else if flags & libc::AT_SYMLINK_NOFOLLOW != 0 {
+                    // File systems do not keep permissions of links.
+                    Some(self.itself(a[0], a[1], Errno::EOPNOTSUPP)?)
+                } else {
+                    None
+                };
+                self.otherwise(row, Sysno::fchmodat, 3, itself)
+            }
             Sysno::renameat2 => match known(a[4], 7)? {
-                0 => self.otherwise(row, Sysno::renameat, 4),
+                0 => self.otherwise(row, Sysno::renameat, 4, None),
                 _ => Err(Errno::ENOSYS),
             },
             Sysno::execveat => {
@@ -68,11 +84,21 @@ impl Call<'_> {
         }
     }
 
-    /// The same with the first `count` arguments, under another number.
-    fn otherwise(&mut self, row: &'static Row, call: Sysno, count: usize) -> Result<Action, Errno> {
+    /// The same with the first `count` arguments, under another number; `itself`: with this path.
+    fn otherwise(
+        &mut self,
+        row: &'static Row,
+        call: Sysno,
+        count: usize,
+        itself: Option<Vec<u8>>,
+    ) -> Result<Action, Errno> {
         let action = self.work(row)?;
         let mut args = [0; 4];
         args[..count].copy_from_slice(&self.args[..count]);
+        if let Some(path) = itself {
+            args[0] = libc::AT_FDCWD as u64;
+            args[1] = self.slot.push(&path)?;
+        }
         self.instead(call, args);
         Ok(action)
     }
@@ -80,6 +106,48 @@ impl Call<'_> {
     fn instead(&mut self, call: Sysno, [a, b, c, d]: [u64; 4]) {
         self.number = Some(call);
         self.args = [a, b, c, d, 0, 0];
+    }
+
+    /// A path, ending in a NUL, to the very file that a path names if it is no link, by a descriptor that the tracer
+    /// holds: nobody can put a link there meanwhile.
+    ///
+    /// # Errors
+    /// `link` for a link; the errors of looking it up.
+    fn itself(&mut self, dir: u64, path: u64, link: Errno) -> Result<Vec<u8>, Errno> {
+        let tid = self.task.tid;
+        let flags = libc::O_PATH | libc::O_NOFOLLOW;
+        let file = match self.find(Some(dir), path, Follow::No, true, Restrict::default())? {
+            Named::Found(found) if found.void => return Err(Errno::ENOENT),
+            Named::Found(_) => {
+                let _rights = AsGuest::of(tid);
+                sys::open(self.session.resolver.host(), flags)?
+            }
+            Named::Untouched => {
+                let mut text = [0; PATH_MAX];
+                let n = match memory::read_path(tid, path, &mut text) {
+                    Text::Of(0) => return Err(Errno::ENOENT),
+                    Text::Of(n) => n,
+                    Text::TooLong => return Err(Errno::ENAMETOOLONG),
+                    Text::Fault => return Err(Errno::EFAULT),
+                };
+                let directory = match dir as i32 {
+                    libc::AT_FDCWD => format!("/proc/{tid}/cwd\0"),
+                    fd => format!("/proc/{tid}/fd/{fd}\0"),
+                };
+                let _rights = AsGuest::of(tid);
+                if text[0] == b'/' {
+                    sys::open(&text[..=n], flags)?
+                } else {
+                    let directory =
+                        sys::open(directory.as_bytes(), libc::O_PATH).map_err(|_| Errno::EBADF)?;
+                    sys::open_at(directory.as_fd(), &text[..=n], flags)?
+                }
+            }
+        };
+        let mut held = self.session.hold(file);
+        held.push(0);
+        let st = sys::stat(&held, Last::Followed)?;
+        if st.mode & libc::S_IFMT == libc::S_IFLNK { Err(link) } else { Ok(held) }
     }
 
     fn is_empty(&self, at: u64) -> bool {
@@ -175,11 +243,8 @@ impl Call<'_> {
 
     fn execveat_by_execve(&mut self, row: &'static Row) -> Result<Action, Errno> {
         let [dir, path, argv, envp, flags, _] = self.args;
-        if flags as i32 & libc::AT_SYMLINK_NOFOLLOW != 0
-            && let Named::Found(_) = self.find(Some(dir), path, Follow::No, false, Restrict::default())?
-            && sys::stat(self.session.resolver.host(), Last::Kept)
-                .is_ok_and(|st| st.mode & libc::S_IFMT == libc::S_IFLNK)
-        {
+        let nofollow = flags as i32 & libc::AT_SYMLINK_NOFOLLOW != 0;
+        if nofollow && self.itself(dir, path, Errno::ELOOP) == Err(Errno::ELOOP) {
             return Err(Errno::ELOOP);
         }
         let action = self.work(row)?;

@@ -210,6 +210,8 @@ impl Call<'_> {
             Err(Errno::ENOENT) if dir.is_some() => return Base::Closed,
             // Deeper than a link's text can say: going up a few levels stays inside.
             Err(Errno::ENAMETOOLONG) => return Base::Closed,
+            // No /proc: what is remembered is right unless the directory was renamed or left by fchdir(2).
+            Err(Errno::ENOENT) => return Base::At(self.task.fs.lock().cwd.guest.clone()),
             Err(_) => return Base::Unknown,
         };
         let host = &text[..n];

@@ -118,6 +118,11 @@ impl Region {
 
 /// A file of memory without a name: memfd_create(2) (Linux 3.17), else a file that is deleted at once.
 fn memory_file() -> Option<File> {
+    use nix::sys::resource::{Resource, getrlimit};
+    // The limit counts for memory files too, and who passes it gets SIGXFSZ.
+    if getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| soft < layout::LEN) {
+        return None;
+    }
     if !avoids(Optional::Memfd) {
         // SAFETY: the name ends in a NUL.
         let fd = unsafe { libc::syscall(libc::SYS_memfd_create, c"prun".as_ptr(), libc::MFD_CLOEXEC) };

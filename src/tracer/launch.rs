@@ -14,7 +14,7 @@ use super::ptrace::{self, Resume, Status};
 use super::{Engine, Tracer, Tracing};
 use crate::config::Config;
 use crate::cost::{self, Kind};
-use crate::doctor::Capabilities;
+use crate::doctor::{Capabilities, advice};
 use crate::emulate::Emulation;
 use crate::error::{CANNOT_EXECUTE, CANNOT_START, Failure, NOT_FOUND};
 use crate::host::HostTree;
@@ -23,6 +23,7 @@ use crate::report;
 use crate::resolve::{Follow, Last, Request, Resolver, Restrict};
 use crate::session::{Counter, Session, Stats};
 use crate::syscall::filter::{self, Needs};
+use crate::trace::Trace;
 use crate::tracee::region::Region;
 use crate::tracee::{Cwd, Fs, Mm, Shared, State, Task};
 use crate::view::{StandIns, View};
@@ -62,12 +63,22 @@ static TERMS: AtomicI32 = AtomicI32::new(0);
 pub fn run(config: &Config) -> Result<u8, Failure> {
     // First of all: whoever makes some of these calls is killed where a filter around prun does not like them.
     let found = Capabilities::of_calls();
-    let region = Region::new().map_err(|e| Failure::new("map memory to share with the guest", "", e))?;
-    let pipe = || std::io::pipe().map_err(|e| Failure::new("make a pipe", "", e));
+    let region = Region::new().map_err(advice::no_region)?;
+    let pipe = || {
+        std::io::pipe().map_err(|e| {
+            Failure::new("make a pipe", "", e)
+                .hint("RLIMIT_NOFILE ('ulimit -n') is too low: prun needs a dozen descriptors")
+        })
+    };
     let (mut news, tell) = pipe()?; // tracer → front
     let (hear, mut command_is) = pipe()?; // front → tracer
     let (go, give_go) = pipe()?; // tracer → command
-    let fork_failed = |e: nix::errno::Errno| Failure::new("fork", "", Error::from(e));
+    let fork_failed = |e: nix::errno::Errno| {
+        Failure::new("fork", "", Error::from(e)).hint(
+            "prun needs two processes besides the command: RLIMIT_NPROC ('ulimit -u'), or the pids limit of the \
+             container, is too low",
+        )
+    };
     // SAFETY: this process has one thread.
     let tracer = match unsafe { nix::unistd::fork() }.map_err(fork_failed)? {
         nix::unistd::ForkResult::Child => {
@@ -110,7 +121,8 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
     match news.read(&mut word) {
         Ok(1) if word[0] == OVER => Ok(status),
         Ok(1) => Ok(word[0]),
-        _ => Err(Failure::new("go on", "", Error::other("the tracer was killed, and the command with it"))),
+        _ => Err(Failure::new("go on", "", Error::other("the tracer was killed, and the command with it"))
+            .hint(advice::about_a_killed_tracer())),
     }
 }
 
@@ -264,6 +276,10 @@ fn prepare(
     keep: &[i32],
 ) -> Result<Tracer, Failure> {
     close_others(keep);
+    let trace = match &config.trace {
+        Some(file) => Some(Arc::new(Trace::to(file.as_deref())?)),
+        None => None,
+    };
     let found = found.with_tracing(&region);
     let engine = found.engine(config.engine)?;
     crate::note!(1, "the engine is {}, found in {} µs", engine.name(), found.spent.as_micros());
@@ -281,10 +297,11 @@ fn prepare(
         read_only: view.table.any_read_only(),
         placed: placement.useful(),
         renamed: config.kernel.is_some(),
+        strict: config.strict,
         missing: found.missing,
         secret,
     };
-    let tracing = Tracing { engine, needs, order: found.order, code: found.code() };
+    let tracing = Tracing { engine, needs, order: found.order, code: found.code(), slots: found.slots() };
     let program = if engine == Engine::Plain { vec![] } else { filter::program(&needs) };
 
     let mut pid = [0; 4];
@@ -313,6 +330,8 @@ fn prepare(
     let mut session = Session::new(view, region, tracing, placement);
     session.patches = config.patches && engine == Engine::OneStop;
     session.emulation = Arc::new(Emulation::new(config));
+    session.trace = trace;
+    session.strict = config.strict.then(Arc::default);
     session.stats.host_calls.add(calls.get());
     let mut tracer = Tracer::new(session, command);
     let slot = tracer.new_slot().unwrap_or(0);
@@ -531,10 +550,22 @@ fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
         }
     }
     let name = config.command[0].to_string_lossy();
-    let (status, hint) = if error == Errno::ENOENT {
-        (NOT_FOUND, "it, its '#!' interpreter or its ELF interpreter is not in the guest; -v names which")
-    } else {
-        (CANNOT_EXECUTE, "it must be a program or script that the guest may execute on this machine")
+    // Where an interpreter or the machine is to blame, the tracer has said so already.
+    let (status, hint) = match error {
+        Errno::ENOENT | Errno::ENOTDIR => {
+            (NOT_FOUND, "it is not in the guest, or what it is run by is not: see --bind, --rootfs and PATH")
+        }
+        Errno::EACCES => (
+            CANNOT_EXECUTE,
+            "it is no file that this user may execute ('chmod +x'), or lies on a noexec mount (prun --doctor)",
+        ),
+        Errno::ENOEXEC => (CANNOT_EXECUTE, "it is neither a program for this machine nor a script with '#!'"),
+        Errno::ENOMEM | Errno::E2BIG => {
+            (CANNOT_EXECUTE, "RLIMIT_AS or RLIMIT_STACK is too low for it and its arguments ('ulimit -a')")
+        }
+        Errno::ETXTBSY => (CANNOT_EXECUTE, "somebody has it open for writing: try again when that is closed"),
+        Errno::ELOOP => (CANNOT_EXECUTE, "its symbolic links or '#!' lines lead in a circle: correct them"),
+        _ => (CANNOT_EXECUTE, "it must be a program or script that the guest may execute on this machine"),
     };
     report::say(format_args!("{}", Failure::new("execute", &name, crate::sys::io(error)).hint(hint)));
     status

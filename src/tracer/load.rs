@@ -8,7 +8,7 @@
 use super::ptrace::{self, Resume};
 use super::team::Mail;
 use super::unlock::{Locked, Stage};
-use super::{Code, Engine, Tracer};
+use super::{Code, Engine, Slots, Tracer};
 use crate::exec::Plan;
 use crate::exec::auxv::{self, at};
 use crate::exec::plan::{MARK, MARKER, Resident, Script};
@@ -61,6 +61,9 @@ impl Tracer {
             }
         }
         (task.tid, task.tgid) = (tid, tid);
+        if let State::InCall(work) = std::mem::replace(&mut task.state, State::Running) {
+            self.session.traced(work.line, Some(0));
+        }
         self.session.stats.execs.add(1);
         let plan = task.plan.take();
         let carried = plan.as_ref().and_then(|p| p.carried.as_ref());
@@ -84,7 +87,8 @@ impl Tracer {
         }
         let done = ptrace::regs(tid).and_then(|regs| {
             let mut plan = plan;
-            match load(&self.session, &mut task, regs, 0, regs.sp(), &mut plan, false) {
+            let own = self.session.tracing.slots == Slots::Own;
+            match load(&self.session, &mut task, regs, 0, regs.sp(), &mut plan, own) {
                 Err(Errno::EFAULT) if memory::read(tid, regs.sp(), &mut [0; 8]).is_err() => {}
                 done => return done,
             }

@@ -41,13 +41,34 @@ impl Tracer {
             _ => {}
         }
         let unknown = -i64::from(Errno::ENOSYS.into_raw());
-        if !native(tid, &regs) {
+        if self.is_foreign(tid, &regs) {
             return finish(tid, Engine::Plain, regs, unknown);
         }
         match filter::decide(regs.number(), &regs.args(), regs.ip(), &self.session.tracing.needs) {
             Decision::Allow => ptrace::resume(tid, on, 0),
-            Decision::Unknown => finish(tid, Engine::Plain, regs, unknown),
+            Decision::Unknown => {
+                self.unknown(regs.number());
+                finish(tid, Engine::Plain, regs, unknown)
+            }
             Decision::Stop => self.entry_stop(tid, regs),
+        }
+    }
+}
+
+impl Tracer {
+    /// Whether the call is one of another ABI; `--strict` hears of it.
+    pub(super) fn is_foreign(&self, tid: i32, regs: &Regs) -> bool {
+        let foreign = !native(tid, regs);
+        if let (true, Some(strict)) = (foreign, &self.session.strict) {
+            strict.foreign();
+        }
+        foreign
+    }
+
+    /// A call of no known number is about to be refused: `--strict` hears of it.
+    pub(super) fn unknown(&self, number: u32) {
+        if let Some(strict) = &self.session.strict {
+            strict.refused(number, Errno::ENOSYS);
         }
     }
 }
