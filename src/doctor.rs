@@ -12,6 +12,7 @@ use crate::emulate::newer::Missing;
 use crate::error::Failure;
 use crate::sys;
 use crate::tracee::region::Region;
+use crate::tracer::placement;
 use crate::tracer::{Code, Engine, Order, Slots};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -150,7 +151,7 @@ impl Capabilities {
 
     /// Finds out about tracing too.
     pub fn with_tracing(mut self, region: &Region) -> Self {
-        probe::tracing(region, &mut self);
+        placement::on_one_cpu(|| probe::tracing(region, &mut self));
         self
     }
 
