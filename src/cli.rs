@@ -100,6 +100,9 @@ pub struct Cli {
     pub wait: bool,
 
     /// Say what prun decides; twice, or 2: more; -1: not even warnings
+    ///
+    /// -1: errors only. 0: warnings too, such as a binding whose HOST is missing. 1: what prun decides: the engine, options
+    /// that have no effect, calls that are refused, why a program of the guest cannot be executed. 2: more of that.
     #[arg(short, long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "",
           action = ArgAction::Append, help_heading = "The session")]
     pub verbose: Vec<String>,
@@ -107,6 +110,23 @@ pub struct Cli {
     /// Print what the session cost when the command ends
     #[arg(long, help_heading = "The session")]
     pub stats: bool,
+
+    /// Write each call that prun translates, with both paths and its result, to FILE [default: standard error]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1, require_equals = true,
+          help_heading = "The session")]
+    pub trace: Option<Option<PathBuf>>,
+
+    /// Name, once each, the calls of the command that prun does not translate exactly
+    #[arg(long, help_heading = "The session")]
+    pub strict: bool,
+
+    /// Try what this host allows, print it and end; =json: for programs
+    ///
+    /// Each experiment with what came of it, the engine that a session would have and what it costs; for what is
+    /// missing the cause and the cure. The exit status is 0 when prun can run here.
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text",
+          value_parser = ["text", "json"], help_heading = "The session")]
+    pub doctor: Option<String>,
 
     /// Print help (-h: a line for each option)
     #[arg(short, long, visible_alias = "usage", action = ArgAction::Help, help_heading = "The session")]

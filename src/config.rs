@@ -22,7 +22,7 @@ use crate::error::Failure;
 use crate::path::{GuestPath, HostPath};
 use crate::report;
 use crate::resolve::Follow;
-use crate::tracer::{Engine, launch};
+use crate::tracer::Engine;
 use crate::view::{Access, Binding};
 use std::ffi::{CString, OsString};
 use std::io::Error;
@@ -69,9 +69,13 @@ pub struct Config {
     pub leftovers: Leftovers,
     /// Print counters at the end.
     pub stats: bool,
-    /// How arguments are put back.
-    pub engine: Engine,
-    /// Call sites that stop for nothing may be changed in the tracee: `PRUN_PATCH`, and only with the trampoline.
+    /// Write each translated call to this file, or to standard error.
+    pub trace: Option<Option<PathBuf>>,
+    /// Name each call that is not translated exactly.
+    pub strict: bool,
+    /// How arguments are put back, where `PRUN_ENGINE` says; else what the host allows does.
+    pub engine: Option<Engine>,
+    /// Call sites that stop for nothing may be changed in the tracee: `PRUN_PATCH`.
     pub patches: bool,
 }
 
@@ -110,7 +114,6 @@ impl Config {
         let c = |text: Vec<u8>| {
             CString::new(text).map_err(|e| Failure::new("pass on an argument", "", Error::other(e)))
         };
-        let engine = launch::engine(&std::env::var("PRUN_ENGINE").unwrap_or_default())?;
         Ok(Self {
             dialect: cli.dialect,
             root,
@@ -132,8 +135,10 @@ impl Config {
                 (false, false) => Leftovers::GoOn,
             },
             stats: cli.stats,
-            patches: engine == Engine::OneStop && std::env::var_os("PRUN_PATCH").is_none_or(|v| v != "0"),
-            engine,
+            trace: cli.trace.map(|file| file.filter(|f| !f.as_os_str().is_empty())),
+            strict: cli.strict,
+            patches: std::env::var_os("PRUN_PATCH").is_none_or(|v| v != "0"),
+            engine: wanted_engine()?,
         })
     }
 
@@ -155,6 +160,22 @@ impl Config {
         }
         all
     }
+}
+
+/// The engine that `PRUN_ENGINE` asks for; `None`: the best that the host allows.
+///
+/// # Errors
+/// For a name that is none.
+pub fn wanted_engine() -> Result<Option<Engine>, Failure> {
+    let name = std::env::var_os("PRUN_ENGINE").unwrap_or_default();
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let name = name.to_string_lossy();
+    Engine::ALL.into_iter().find(|e| e.name() == name).map(Some).ok_or_else(|| {
+        Failure::new("use the engine", &name, Error::other("there is none of that name"))
+            .hint("PRUN_ENGINE is one-stop, two-stop or plain; without it prun takes the best that runs here")
+    })
 }
 
 /// The root and the bindings: those of a set first, so that one the user names wins.

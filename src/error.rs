@@ -1,5 +1,6 @@
 //! What can keep prun from starting, said so that the user can mend it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// One failure: what was being done, to what, why it was refused, and what to do.
@@ -8,7 +9,7 @@ pub struct Failure {
     doing: &'static str,
     what: String,
     why: std::io::Error,
-    hint: Option<&'static str>,
+    hint: Option<Cow<'static, str>>,
     status: u8,
 }
 
@@ -27,8 +28,8 @@ impl Failure {
 
     /// Says what the user can do.
     #[must_use]
-    pub fn hint(mut self, hint: &'static str) -> Self {
-        self.hint = Some(hint);
+    pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 
@@ -52,7 +53,7 @@ impl fmt::Display for Failure {
             write!(f, " '{}'", self.what)?;
         }
         write!(f, ": {}", self.why)?;
-        match self.hint {
+        match &self.hint {
             Some(hint) => write!(f, "\n      {hint}"),
             None => Ok(()),
         }

@@ -98,7 +98,7 @@ pub fn enter(call: &mut Call<'_>, at: usize) -> Result<Action, Errno> {
             Look::Script { interpreter, argument } => {
                 // The script's own name takes the place of argv[0].
                 let script = if depth == 0 { execfn.clone() } else { front.remove(0) };
-                let next = resolve(call, &interpreter)?;
+                let next = resolve(call, &interpreter, "'#!' interpreter", &step)?;
                 let mut new = vec![interpreter];
                 new.extend(argument);
                 new.push(script);
@@ -156,7 +156,45 @@ fn by_descriptor(call: &mut Call<'_>, fd: i32) -> Option<(Step, Vec<u8>)> {
     Some((Step { host, guest: exe }, format!("/dev/fd/{fd}").into_bytes()))
 }
 
-fn resolve(call: &mut Call<'_>, path: &[u8]) -> Result<Step, Errno> {
+fn resolve(call: &mut Call<'_>, path: &[u8], what: &str, of: &Step) -> Result<Step, Errno> {
+    let found = interpreter(call, path);
+    if let Err(e) = found {
+        explain(
+            call,
+            format_args!(
+                "'{}' cannot be executed because of its {what} '{}': {}; bind it into the guest, or correct the path",
+                of.guest,
+                String::from_utf8_lossy(path),
+                sys::io(e)
+            ),
+        );
+    }
+    found
+}
+
+/// Says why a program cannot be executed: of the command itself always, of what it starts with `-v`.
+fn explain(call: &Call<'_>, why: std::fmt::Arguments<'_>) {
+    let of_the_command = call.task.mm.lock().exe.is_none();
+    crate::note!(if of_the_command { 0 } else { 1 }, "{why}");
+}
+
+/// The name of an ELF machine, where it is a usual one.
+fn machine(number: u16) -> &'static str {
+    match number {
+        3 => "32-bit x86",
+        8 => "MIPS",
+        20 | 21 => "PowerPC",
+        22 => "S390",
+        40 => "32-bit ARM",
+        62 => "x86-64, with 32-bit addresses",
+        183 => "aarch64",
+        243 => "RISC-V",
+        258 => "LoongArch",
+        _ => "another",
+    }
+}
+
+fn interpreter(call: &mut Call<'_>, path: &[u8]) -> Result<Step, Errno> {
     if path.is_empty() {
         // open_exec("") finds the current directory, which is no file.
         return Err(Errno::EACCES);
@@ -173,15 +211,7 @@ fn resolve(call: &mut Call<'_>, path: &[u8]) -> Result<Step, Errno> {
             Ok(step)
         }
         Ok(_) => Err(Errno::EACCES),
-        Err(e) => {
-            crate::note!(
-                1,
-                "'{}' cannot be executed: its interpreter is not there in the guest: {}",
-                String::from_utf8_lossy(path),
-                sys::io(e)
-            );
-            Err(e)
-        }
+        Err(e) => Err(e),
     }
 }
 
@@ -223,14 +253,21 @@ fn look(call: &mut Call<'_>, step: &Step, depth: usize) -> Result<Look, Errno> {
     let elf = match kind {
         Kind::Other => return Ok(Look::Kernel),
         Kind::Foreign(_) if call.session.emulation.qemu.is_some() => return Ok(Look::Emulated),
-        Kind::Foreign(machine) => {
-            crate::note!(1, "'{}' is for another machine or word size (ELF machine {machine})", step.guest);
+        Kind::Foreign(number) => {
+            explain(
+                call,
+                format_args!(
+                    "'{}' is for another machine: {} (ELF machine {number}); get it for this one, or see --qemu",
+                    step.guest,
+                    machine(number)
+                ),
+            );
             return Err(Errno::ENOEXEC);
         }
         Kind::Elf(elf) => elf,
     };
     let Some(interp) = elf.interp.clone() else { return Ok(Look::Native) };
-    let interpreter = resolve(call, &interp)?;
+    let interpreter = resolve(call, &interp, "ELF interpreter", step)?;
     if same_file(&interpreter.host, &interp) {
         return Ok(Look::Native);
     }

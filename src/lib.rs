@@ -23,6 +23,7 @@
 pub mod cli;
 pub mod config;
 pub mod cost;
+pub mod doctor;
 pub mod emulate;
 pub mod error;
 pub mod exec;
@@ -33,6 +34,7 @@ pub mod resolve;
 pub mod session;
 pub mod sys;
 pub mod syscall;
+pub mod trace;
 pub mod tracee;
 pub mod tracer;
 pub mod view;

@@ -7,8 +7,10 @@ use crate::emulate::Emulation;
 use crate::path::PATH_MAX;
 use crate::resolve::Resolver;
 use crate::syscall::table;
+use crate::trace::{Strict, Trace};
 use crate::tracee::IdMap;
 use crate::tracee::region::Region;
+use crate::tracer::Tracing;
 use crate::tracer::placement::Placement;
 use crate::view::View;
 use std::collections::VecDeque;
@@ -119,8 +121,14 @@ pub struct Session {
     pub patches: Option<[u64; 4]>,
     /// On which CPU tasks run.
     pub placement: Arc<Placement>,
+    /// How tasks are traced.
+    pub tracing: Tracing,
     /// What options change in what the guest is told.
     pub emulation: Arc<Emulation>,
+    /// Where each call is written to, with `--trace`.
+    pub trace: Option<Arc<Trace>>,
+    /// What has been said of calls that are not exact, with `--strict`.
+    pub strict: Option<Arc<Strict>>,
     /// Directories held open while a call reaches through them.
     held: VecDeque<OwnedFd>,
     /// Scratch for a path as the guest passed it.
@@ -132,12 +140,13 @@ const HELD: usize = 64;
 
 impl Session {
     /// A session without tasks.
-    pub fn new(view: View, region: Region, secret: u64, placement: Arc<Placement>) -> Self {
+    pub fn new(view: View, region: Region, tracing: Tracing, placement: Arc<Placement>) -> Self {
         Self {
             view: Arc::new(view),
             resolver: Box::new(Resolver::new()),
             region: Arc::new(region),
-            secret,
+            secret: tracing.needs.secret,
+            tracing,
             tracer: std::process::id(),
             stats: Arc::default(),
             sockets: Arc::default(),
@@ -145,6 +154,8 @@ impl Session {
             placement,
             patches: None,
             emulation: Arc::default(),
+            trace: None,
+            strict: None,
             held: VecDeque::new(),
             text: Box::new([0; PATH_MAX]),
         }
@@ -158,6 +169,7 @@ impl Session {
             resolver: Box::new(Resolver::new()),
             region: Arc::clone(&self.region),
             secret: self.secret,
+            tracing: self.tracing,
             tracer: self.tracer,
             stats: Arc::default(),
             sockets: Arc::clone(&self.sockets),
@@ -165,8 +177,17 @@ impl Session {
             placement: Arc::clone(&self.placement),
             patches: self.patches,
             emulation: Arc::clone(&self.emulation),
+            trace: self.trace.clone(),
+            strict: self.strict.clone(),
             held: VecDeque::new(),
             text: Box::new([0; PATH_MAX]),
+        }
+    }
+
+    /// Writes a call to the trace, if there is one: what has been made of it so far, and its result.
+    pub fn traced(&self, line: Option<String>, result: Option<i64>) {
+        if let (Some(trace), Some(line)) = (&self.trace, line) {
+            trace.end(line, result);
         }
     }
 

@@ -19,8 +19,36 @@ pub fn io(e: Errno) -> std::io::Error {
     std::io::Error::from_raw_os_error(e.into_raw())
 }
 
-/// openat2(2) has answered `ENOSYS`; found by doing, once.
-static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
+/// A call that prun makes itself where it can and does without where it must.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Optional {
+    /// openat2(2).
+    Openat2,
+    /// memfd_create(2).
+    Memfd,
+    /// process_vm_readv(2).
+    ReadMemory,
+    /// process_vm_writev(2).
+    WriteMemory,
+    /// getrandom(2).
+    Random,
+}
+
+/// Which [`Optional`] calls are not made: those that have answered `ENOSYS` or are always refused here, and those that
+/// [`crate::doctor`] found to kill who makes them. A property of the host, like the number of its CPUs; kept beside
+/// the calls, because `resolve` and `tracee` make them without knowing of sessions.
+static AVOIDED: [AtomicBool; 5] = [const { AtomicBool::new(false) }; 5];
+
+/// Never makes this call again.
+pub fn avoid(call: Optional) {
+    AVOIDED[call as usize].store(true, Ordering::Relaxed);
+}
+
+/// Whether this call is not to be made.
+pub fn avoids(call: Optional) -> bool {
+    AVOIDED[call as usize].load(Ordering::Relaxed)
+}
 
 fn nul_terminated(path: &[u8]) -> *const libc::c_char {
     assert!(path.last() == Some(&0), "paths on their way to the kernel end in a NUL");
@@ -33,7 +61,7 @@ fn nul_terminated(path: &[u8]) -> *const libc::c_char {
 /// with whoever makes it. Except `ENOTDIR`, which with `O_DIRECTORY` also means that something else than a directory
 /// is there: that saves the descriptor, and so the call that closes it, in the common case. Needs Linux 5.6; before, and when descriptors run out, the answer is unknown.
 pub fn plain(at: Option<BorrowedFd<'_>>, path: &[u8], last: Last) -> Plain {
-    if NO_OPENAT2.load(Ordering::Relaxed) {
+    if avoids(Optional::Openat2) {
         return Plain::Unknown;
     }
     let nofollow = if last == Last::Kept { libc::O_NOFOLLOW } else { 0 };
@@ -53,7 +81,7 @@ pub fn plain(at: Option<BorrowedFd<'_>>, path: &[u8], last: Last) -> Plain {
     match errno() {
         Errno::ELOOP => Plain::Link,
         Errno::ENOSYS => {
-            NO_OPENAT2.store(true, Ordering::Relaxed);
+            avoid(Optional::Openat2);
             Plain::Unknown
         }
         Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EAGAIN | Errno::EPERM | Errno::EINVAL => {
@@ -204,8 +232,12 @@ pub fn open_for_writing(file: BorrowedFd<'_>) -> bool {
 /// A 64-bit number that a guest cannot guess.
 pub fn random() -> u64 {
     let mut bytes = [0u8; 8];
-    // SAFETY: the buffer is as long as said.
-    let n = unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), 0) };
+    let n = if avoids(Optional::Random) {
+        -1
+    } else {
+        // SAFETY: the buffer is as long as said.
+        unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), 0) }
+    };
     if n != 8 {
         // Before Linux 3.17. AT_RANDOM is sixteen bytes that the kernel drew for this process.
         // SAFETY: AT_RANDOM points to sixteen readable bytes for the life of the process.

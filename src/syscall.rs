@@ -12,6 +12,7 @@ mod cwd;
 mod inet;
 mod link;
 mod nameless;
+mod newer;
 mod open;
 mod paths;
 mod readonly;
@@ -59,6 +60,8 @@ pub enum Exit {
     Sent(socket::Piece),
     /// Names of the kernel.
     Uname,
+    /// newfstatat(2) in place of statx(2).
+    Statx,
     /// A permission to write that the kernel grants and a read-only mount does not.
     Asked,
 }
@@ -101,7 +104,20 @@ impl<'a> Call<'a> {
     /// # Errors
     /// What the call shall return instead of being run.
     pub fn enter(&mut self, row: &'static Row) -> Result<Action, Errno> {
+        if self.session.tracing.needs.missing.has(row.call) {
+            let action = self.by_an_older(row);
+            if let (Err(Errno::ENOSYS), Some(strict)) = (&action, &self.session.strict) {
+                strict.refused(row.call as u32, Errno::ENOSYS);
+            }
+            return action;
+        }
+        self.work(row)
+    }
+
+    fn work(&mut self, row: &'static Row) -> Result<Action, Errno> {
         match row.work {
+            // Only where it is missing.
+            Work::Random => Ok(Action::Run),
             Work::Paths(touch) => self.translate(row, touch),
             Work::Open(flags) => self.open(row, flags),
             Work::Creat => self.creat(row),
@@ -138,6 +154,11 @@ impl<'a> Call<'a> {
                 // Bad arguments first, in the kernel's order: a path that cannot be looked up is its own error.
                 if let (false, Some(e)) = (row.args.is_empty(), self.lookup_error(row)) {
                     return Err(e);
+                }
+                if row.when == When::Always
+                    && let Some(strict) = &self.session.strict
+                {
+                    strict.refused(row.call as u32, errno);
                 }
                 if row.when == When::Always && self.session.names_refusals() {
                     crate::note!(1, "{} is refused: {}", row.call.name(), crate::sys::io(errno));
@@ -178,6 +199,12 @@ impl<'a> Call<'a> {
             Exit::Asked => {
                 if self.regs.result() == 0 {
                     self.regs.set_result(-i64::from(Errno::EROFS.into_raw()));
+                }
+                None
+            }
+            Exit::Statx => {
+                if self.regs.result() == 0 {
+                    self.stat_done();
                 }
                 None
             }

@@ -92,6 +92,8 @@ pub struct Mm {
 pub enum State {
     /// Nothing of prun's.
     Running,
+    /// The calls up to its first execve(2) are prun's own, and there is no filter that lets them pass.
+    Starting,
     /// Between seccomp stop and exit stop.
     InCall(Box<InCall>),
     /// Its memory cannot be read yet.
@@ -109,6 +111,8 @@ pub struct InCall {
     pub number: u32,
     /// The work.
     pub exit: Exit,
+    /// What `--trace` writes of it, up to its result.
+    pub line: Option<String>,
 }
 
 /// One traced thread.
@@ -127,6 +131,8 @@ pub struct Task {
     /// The slots are the tracee's own memory instead of shared with the tracer: for all tasks of an [`Mm`], since it
     /// is settled before a program's first instruction.
     pub private: bool,
+    /// It has been seen at the beginning of a call whose end is to be seen too. Kept where stops alternate.
+    pub inside: bool,
     /// Number and arguments of the call that was last sent through the trampoline.
     pub in_flight: Option<(u32, [u64; 6])>,
     /// What it is in the middle of.
@@ -155,6 +161,7 @@ impl Task {
             mm,
             slot: 0,
             private: false,
+            inside: false,
             in_flight: None,
             state: State::Running,
             plan: None,

@@ -2,14 +2,16 @@
 //!
 //! * [`ptrace`]: the requests, raw. * [`launch`]: front, tracer and command are three processes; see there.
 //! * [`load`]: the stops around execve(2). * [`unlock`]: programs that cannot be read. * [`newborn`]: new tasks.
-//! * [`resident`]: calls that need not stop again. * [`team`]: the tracer's threads. * [`handoff`]: a task goes from one to another. * [`placement`]: on which CPU
+//! * [`plain`]: the engine without a filter. * [`resident`]: calls that need not stop again.
+//! * [`team`]: the tracer's threads. * [`handoff`]: a task goes from one to another. * [`placement`]: on which CPU
 //!   tasks run.
 //!
 //! # Engines
 //!
 //! A handler says what should happen ([`Action`]); there are two ways to put the guest's argument registers back:
 //! *one stop*, where the call returns into the trampoline, which does it in the tracee, and *two stops*, where the
-//! tracer does it at the exit stop. Calls whose result is looked at always take the second.
+//! tracer does it at the exit stop. Calls whose result is looked at always take the second. Where the host refuses
+//! filters, the *plain* engine stops at the beginning and the end of every call.
 //!
 //! # Signals
 //!
@@ -27,6 +29,7 @@ pub mod team;
 
 mod load;
 mod newborn;
+mod plain;
 pub mod resident;
 mod unlock;
 
@@ -35,8 +38,10 @@ pub use unlock::Locked;
 
 use crate::config::Leftovers;
 use crate::session::{Session, Stats};
+use crate::syscall::filter::Needs;
 use crate::syscall::table;
 use crate::syscall::{Action, Call, Exit};
+use crate::trace;
 use crate::tracee::region::Slot;
 use crate::tracee::{IdMap, InCall, State, Task};
 use placement::{GAP, HOT};
@@ -55,6 +60,73 @@ pub enum Engine {
     OneStop,
     /// By the tracer.
     TwoStop,
+    /// By the tracer, and there is no filter: every call stops.
+    Plain,
+}
+
+impl Engine {
+    /// All of them, the best first.
+    pub const ALL: [Self; 3] = [Self::OneStop, Self::TwoStop, Self::Plain];
+
+    /// Its name in `PRUN_ENGINE` and in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OneStop => "one-stop",
+            Self::TwoStop => "two-stop",
+            Self::Plain => "plain",
+        }
+    }
+
+    /// How a task goes on to its next call that has to be looked at.
+    fn onward(self) -> Resume {
+        if self == Self::Plain { Resume::ToExit } else { Resume::Run }
+    }
+}
+
+/// What a session's tasks are traced with; settled before the first of them runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Tracing {
+    /// The engine.
+    pub engine: Engine,
+    /// What the filter was made from; without a filter, what stands in for it.
+    pub needs: Needs,
+    /// Where a call's seccomp stop is.
+    pub order: Order,
+    /// Where tracees have their slots.
+    pub slots: Slots,
+    /// Whether tracees map the code page, which the trampoline and the parking place are in.
+    pub code: Code,
+}
+
+/// The order of the stops at a call's beginning when it is both filtered and traced. It changed in Linux 4.8, and the
+/// change was carried back to kernels of distributions, so it is found by doing ([`crate::doctor`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The seccomp stop is the last before the call runs.
+    #[default]
+    SeccompLast,
+    /// The stop at the call's beginning comes after it, where it is asked for.
+    SeccompFirst,
+}
+
+/// Where a tracee has the memory for translated paths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Slots {
+    /// In the region that it shares with the tracer.
+    #[default]
+    Shared,
+    /// In memory of its own: without /proc it cannot open the region.
+    Own,
+}
+
+/// Whether the host lets tracees execute memory that they share with the tracer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Code {
+    /// It does.
+    #[default]
+    Shared,
+    /// It does not.
+    None,
 }
 
 /// Events of one tracee in a row after which only that one is waited for, where there are many.
@@ -75,7 +147,6 @@ pub struct Tracer {
     tasks: IdMap<i32, Box<Task>>,
     /// Tasks whose first stop came before their creator's event: they wait for it.
     unborn: IdMap<i32, ()>,
-    engine: Engine,
     /// The task that the session is about.
     command: i32,
     /// The command is stopped by job control, and so, by its own doing, is the front.
@@ -86,25 +157,20 @@ pub struct Tracer {
 
 impl Tracer {
     /// The first thread of a new team; `command` is the task that it is going to trace.
-    pub fn new(session: Session, engine: Engine, command: i32) -> Self {
+    pub fn new(session: Session, command: i32) -> Self {
         let placement = Arc::clone(&session.placement);
-        let start = match engine {
-            Engine::OneStop => start_one_stop,
-            Engine::TwoStop => start_two_stop,
-        };
         let (team, me) = Team::new(&session, placement, start);
         me.begin();
-        Self::member(team, me, session, engine, command)
+        Self::member(team, me, session, command)
     }
 
-    fn member(team: Arc<Team>, me: Arc<Member>, session: Session, engine: Engine, command: i32) -> Self {
+    fn member(team: Arc<Team>, me: Arc<Member>, session: Session, command: i32) -> Self {
         Self {
             session,
             team,
             me,
             tasks: IdMap::default(),
             unborn: IdMap::default(),
-            engine,
             command,
             command_stopped: false,
             last: (0, 0),
@@ -231,6 +297,7 @@ impl Tracer {
                 return Ok(());
             }
             Status::Seccomp => stats.stops.add(1),
+            Status::Call if self.session.tracing.engine == Engine::Plain => {}
             Status::Call => stats.exits.add(1),
             _ => stats.events.add(1),
         }
@@ -245,21 +312,32 @@ impl Tracer {
             return Ok(());
         };
         match status {
+            Status::Call if self.session.tracing.engine == Engine::Plain => self.call_stop(tid),
             Status::Seccomp | Status::Call if matches!(task.state, State::Locked(_)) => {
                 // Where its call is one that the filter stops, that stop is not the one that counts.
                 if status == Status::Call { self.unlock(tid) } else { ptrace::resume(tid, Resume::ToExit, 0) }
             }
             Status::Seccomp => self.seccomp_stop(tid),
-            Status::Call => self.exit_stop(tid),
+            Status::Call if self.session.tracing.order == Order::SeccompFirst && !task.inside => {
+                task.inside = true;
+                ptrace::resume(tid, Resume::ToExit, 0)
+            }
+            Status::Call => {
+                task.inside = false;
+                self.exit_stop(tid)
+            }
             status if job_control(status) => ptrace::resume(tid, Resume::Listen, 0),
-            Status::Signal(signal) => signal_stop(task, signal),
-            _ => ptrace::resume(tid, onward(task), 0),
+            Status::Signal(signal) => signal_stop(&self.session, task, signal),
+            _ => ptrace::resume(tid, onward(&self.session, task), 0),
         }
     }
 
     /// A task of this thread has ended, or is another's.
     fn forget(&mut self, tid: i32) {
         let Some(task) = self.tasks.remove(&tid) else { return };
+        if let State::InCall(work) = task.state {
+            self.session.traced(work.line, None);
+        }
         if let Some(pin) = &task.pin {
             self.team.placement.forget(pin);
         }
@@ -269,12 +347,22 @@ impl Tracer {
 
     /// A stop at a call. Everything a common call needs is borrowed once: this is the hot path.
     fn seccomp_stop(&mut self, tid: i32) -> Result<(), Errno> {
+        let original = ptrace::call_regs(tid)?;
+        if self.session.strict.is_some() && self.is_foreign(tid, &original) {
+            let unknown = -i64::from(Errno::ENOSYS.into_raw());
+            return finish(tid, self.session.tracing.engine, original, unknown);
+        }
+        self.entry_stop(tid, original)
+    }
+
+    /// The beginning of a call that has to be looked at.
+    fn entry_stop(&mut self, tid: i32, original: prun_arch::Regs) -> Result<(), Errno> {
         let Self { session, team, me, tasks, .. } = self;
         let Some(task) = tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
-        let original = ptrace::call_regs(tid)?;
         if let State::Loading(_) = task.state {
             return self.loader_stop(tid, &original);
         }
+        let engine = session.tracing.engine;
         let number = original.number();
         if original.at_trampoline_return() && task.in_flight == Some((number, original.args())) {
             let mut regs = original;
@@ -283,7 +371,9 @@ impl Tracer {
             return ptrace::resume(tid, Resume::Run, 0);
         }
         let Some(row) = table::row(number) else {
-            return ptrace::resume(tid, Resume::Run, 0);
+            // The filter stops it for `--strict` only.
+            self.unknown(number);
+            return finish(tid, engine, original, -i64::from(Errno::ENOSYS.into_raw()));
         };
         if let Some(counter) = session.stats.calls.get(number as usize) {
             counter.add(1);
@@ -300,14 +390,25 @@ impl Tracer {
         let mut call = Call::new(session, &team.directory, task, &mut regs);
         let action = call.enter(row);
         let (args, changed, slot) = (call.args, call.number, call.slot);
+        let line = session.trace.is_some().then(|| {
+            let given = if changed.is_none() { args } else { original.args() };
+            trace::begin(tid, row, &original.args(), &given)
+        });
         let exit = match action {
-            Ok(Action::Return(value)) => return finish(tid, original, value),
-            Err(e) => return finish(tid, original, -i64::from(e.into_raw())),
-            Ok(Action::Run) if args == original.args() && changed.is_none() => {
-                resident::consider(session, task, &original);
-                return ptrace::resume(tid, Resume::Run, 0);
+            Ok(Action::Return(value)) => {
+                session.traced(line, Some(value));
+                return finish(tid, engine, original, value);
             }
-            Ok(Action::Run) if self.engine == Engine::OneStop && changed.is_none() => {
+            Err(e) => {
+                let value = -i64::from(e.into_raw());
+                session.traced(line, Some(value));
+                return finish(tid, engine, original, value);
+            }
+            Ok(Action::Run) if line.is_none() && args == original.args() && changed.is_none() => {
+                resident::consider(session, task, &original);
+                return ptrace::resume(tid, engine.onward(), 0);
+            }
+            Ok(Action::Run) if line.is_none() && engine == Engine::OneStop && changed.is_none() => {
                 slot.set_head(&SlotHead { args: original.args(), ret: original.ip(), pad: 0 })?;
                 regs = original;
                 regs.set_args(args);
@@ -325,24 +426,29 @@ impl Tracer {
             regs.set_number(changed as u32);
         }
         ptrace::set_call_regs(tid, &regs)?;
-        task.state = State::InCall(Box::new(InCall { args: original.args(), number, exit }));
+        task.state = State::InCall(Box::new(InCall { args: original.args(), number, exit, line }));
         ptrace::resume(tid, Resume::ToExit, 0)
     }
 
     fn exit_stop(&mut self, tid: i32) -> Result<(), Errno> {
+        let onward = self.session.tracing.engine.onward();
         let Some(task) = self.tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
+        if !matches!(task.state, State::InCall(_)) {
+            return ptrace::resume(tid, onward, 0);
+        }
         let State::InCall(work) = std::mem::replace(&mut task.state, State::Running) else {
-            return ptrace::resume(tid, Resume::Run, 0);
+            return Err(Errno::EINVAL);
         };
         let mut regs = ptrace::call_regs(tid)?;
         let again = Call::new(&mut self.session, &self.team.directory, task, &mut regs).leave(work.exit);
         regs.set_args(work.args);
         regs.set_number(work.number);
+        self.session.traced(work.line, Some(regs.result()).filter(|_| again.is_none()));
         if again.is_some() {
             regs.again(work.number);
         }
         ptrace::set_call_regs(tid, &regs)?;
-        ptrace::resume(tid, Resume::Run, 0)
+        ptrace::resume(tid, onward, 0)
     }
 }
 
@@ -376,17 +482,9 @@ fn pin(task: &mut Task, team: &Arc<Team>, me: &Member) {
 }
 
 /// What the thread of a later member runs.
-fn start_one_stop(team: Arc<Team>, me: Arc<Member>, session: Session) {
-    start(team, me, session, Engine::OneStop);
-}
-
-fn start_two_stop(team: Arc<Team>, me: Arc<Member>, session: Session) {
-    start(team, me, session, Engine::TwoStop);
-}
-
-fn start(team: Arc<Team>, me: Arc<Member>, session: Session, engine: Engine) {
+fn start(team: Arc<Team>, me: Arc<Member>, session: Session) {
     me.begin();
-    Tracer::member(team, me, session, engine, 0).run(0, Leftovers::GoOn, |_| {});
+    Tracer::member(team, me, session, 0).run(0, Leftovers::GoOn, |_| {});
 }
 
 /// Whether a task is stopped by job control, and stays so until SIGCONT.
@@ -395,19 +493,22 @@ fn job_control(status: Status) -> bool {
 }
 
 /// How a task goes on after an event that has nothing to do with its call.
-fn onward(task: &Task) -> Resume {
-    if matches!(task.state, State::InCall(_) | State::Locked(_)) { Resume::ToExit } else { Resume::Run }
+fn onward(session: &Session, task: &Task) -> Resume {
+    match task.state {
+        State::InCall(_) | State::Locked(_) => Resume::ToExit,
+        State::Starting | State::Running | State::Loading(_) => session.tracing.engine.onward(),
+    }
 }
 
 /// The call is not run and returns `value`.
-fn finish(tid: i32, mut regs: prun_arch::Regs, value: i64) -> Result<(), Errno> {
+fn finish(tid: i32, engine: Engine, mut regs: prun_arch::Regs, value: i64) -> Result<(), Errno> {
     regs.skip(value);
     ptrace::set_call_regs(tid, &regs)?;
-    ptrace::resume(tid, Resume::Run, 0)
+    ptrace::resume(tid, engine.onward(), 0)
 }
 
 /// A signal is about to be delivered: the registers it finds are the guest's own.
-fn signal_stop(task: &mut Task, signal: i32) -> Result<(), Errno> {
+fn signal_stop(session: &Session, task: &mut Task, signal: i32) -> Result<(), Errno> {
     // All of them: the code in the tracee keeps the flags in another register meanwhile.
     let mut regs = ptrace::regs(task.tid)?;
     let before = regs.ip();
@@ -415,9 +516,13 @@ fn signal_stop(task: &mut Task, signal: i32) -> Result<(), Errno> {
         regs.fix_up(&Slot::new(task.tid, task.slot, task.private).head()?);
     }
     let handled = resident::fix_up(task, &mut regs, signal);
+    if let Some(sent) = task.sending.take() {
+        // Between two pieces of a sendmmsg(2): a signal ends it.
+        regs.leave(i64::from(sent.0));
+    }
     if regs.ip() != before {
         ptrace::set_regs(task.tid, &regs)?;
     }
     let signal = if handled { 0 } else { signal };
-    ptrace::resume(task.tid, onward(task), signal)
+    ptrace::resume(task.tid, onward(session, task), signal)
 }

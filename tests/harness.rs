@@ -24,7 +24,7 @@ fn is_root() -> bool {
 }
 
 /// The engines; the suite runs on each.
-pub(crate) const ENGINES: [&str; 2] = ["one-stop", "two-stop"];
+pub(crate) const ENGINES: [&str; 3] = ["one-stop", "two-stop", "plain"];
 
 /// A folder where every user finds prun and the guest program.
 fn bin() -> &'static Path {

@@ -8,6 +8,7 @@ mod dist;
 mod emulated;
 mod exec;
 mod harness;
+mod hosts;
 mod life;
 mod listing;
 mod model;

@@ -1,5 +1,7 @@
 //! x86-64, System V: registers, and the trampoline of the one-stop rewrite.
 
+#[path = "x86_64/probe.rs"]
+pub mod probe;
 #[path = "x86_64/resident.rs"]
 pub mod resident;
 
@@ -152,6 +154,9 @@ pub const CALL_REGS: usize = offset_of!(libc::user_regs_struct, rip) + 8;
 
 /// Bytes of the instruction that enters the kernel.
 pub const CALL_LEN: u64 = 2;
+
+/// That instruction: `syscall`. `int 0x80` and `sysenter` make calls of the 32-bit ABI.
+pub const NATIVE_CALL: [u8; 2] = [0x0f, 0x05];
 
 /// Length in bytes of the trampoline's first instruction: where a rewritten call returns to.
 pub const TRAMPOLINE_RETURN: u64 = 2;

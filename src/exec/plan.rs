@@ -1,6 +1,7 @@
 //! Load scripts: what the loader in the guest does right after execve(2).
 
 use super::elf::{Elf, Load};
+use crate::tracer::Code;
 use goblin::elf::program_header::{PF_R, PF_W, PF_X};
 use prun_arch::layout::{self, PAGE};
 use prun_arch::loader::script::{CALL, DONE, FD, OPEN, Step, TRY, ZERO};
@@ -108,10 +109,12 @@ impl Script {
     }
 
     /// Maps prun's region from the file `path`; `resident` asks for the code that answers calls in the tracee.
-    pub fn share(&mut self, path: &[u8], secret: u64, resident: Resident) {
+    pub fn share(&mut self, path: &[u8], secret: u64, code: Code, resident: Resident) {
         let (r, x) = (libc::PROT_READ as u64, libc::PROT_EXEC as u64);
         self.open(path, secret);
-        self.map(WINDOW, layout::CODE_LEN, r | x, SHARED, FD, 0);
+        if code == Code::Shared {
+            self.map(WINDOW, layout::CODE_LEN, r | x, SHARED, FD, 0);
+        }
         self.map(WINDOW + layout::SLOTS, layout::LEN - layout::SLOTS, r, SHARED, FD, layout::SLOTS);
         if resident == Resident::Wanted {
             // Where something is mapped there, programs stay as they are.
@@ -126,10 +129,12 @@ impl Script {
     }
 
     /// Makes prun's region of the tracee's own memory; the tracer writes the code.
-    pub fn own(&mut self) {
+    pub fn own(&mut self, code: Code) {
         let (r, w, x) = (libc::PROT_READ as u64, libc::PROT_WRITE as u64, libc::PROT_EXEC as u64);
         let flags = FIXED | ANON | libc::MAP_NORESERVE as u64;
-        self.map(WINDOW, layout::CODE_LEN, r | x, flags, NO_FD, 0);
+        if code == Code::Shared {
+            self.map(WINDOW, layout::CODE_LEN, r | x, flags, NO_FD, 0);
+        }
         self.map(WINDOW + layout::SLOTS, layout::LEN - layout::SLOTS, r | w, flags, NO_FD, 0);
     }
 

@@ -10,6 +10,7 @@
 //! the session's secret in its sixth argument, which the loader uses right after execve(2).
 
 use super::table::{LEN, When, row};
+use crate::emulate::newer::Missing;
 use libc::sock_filter;
 use prun_arch::{AUDIT_ARCH, FOREIGN_BIT, resident};
 use syscalls::Sysno;
@@ -45,6 +46,10 @@ pub struct Needs {
     pub placed: bool,
     /// uname(2) is not the kernel's.
     pub renamed: bool,
+    /// Calls that are unknown are named.
+    pub strict: bool,
+    /// Calls that the kernel does not have.
+    pub missing: Missing,
     /// Lets the loader's openat(2) pass.
     pub secret: u64,
 }
@@ -68,7 +73,11 @@ enum Verdict {
 fn verdict(number: usize, needs: &Needs) -> Verdict {
     let Some(row) = row(number as u32) else {
         let known = Sysno::new(number).is_some();
-        return Verdict::Return(if known { ALLOW } else { ENOSYS });
+        return match (known, needs.strict) {
+            (true, _) => Verdict::Return(ALLOW),
+            (false, true) => Verdict::Stop,
+            (false, false) => Verdict::Return(ENOSYS),
+        };
     };
     match row.when {
         When::Always if row.call == Sysno::openat => Verdict::Open,
@@ -78,22 +87,55 @@ fn verdict(number: usize, needs: &Needs) -> Verdict {
         When::Placed if !needs.placed => Verdict::Return(ALLOW),
         When::SetsAttributes if !needs.read_only => Verdict::Return(ALLOW),
         When::Renamed if !needs.renamed => Verdict::Return(ALLOW),
-        When::Merged | When::ReadOnly | When::Placed | When::Renamed => Verdict::Stop,
+        When::Missing if !needs.missing.has(row.call) => Verdict::Return(ALLOW),
+        When::Merged | When::ReadOnly | When::Placed | When::Renamed | When::Missing => Verdict::Stop,
         when => Verdict::Check(when),
     }
+}
+
+/// What happens to a call: by the filter, or in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It runs.
+    Allow,
+    /// It is looked at.
+    Stop,
+    /// It answers `ENOSYS`.
+    Unknown,
+}
+
+/// What [`program`] says of a call of the native ABI, decided here: for hosts that refuse filters. `ip` is the address
+/// after the call's instruction.
+pub fn decide(number: u32, args: &[u64; 6], ip: u64, needs: &Needs) -> Decision {
+    let low = |arg: u8| args[usize::from(arg)] as u32;
+    let stops = match verdict(number as usize, needs) {
+        Verdict::Return(ALLOW) => return Decision::Allow,
+        Verdict::Return(_) => return Decision::Unknown,
+        Verdict::Stop => true,
+        Verdict::Open => args[5] != needs.secret,
+        Verdict::Check(When::NotNull(arg)) => args[usize::from(arg)] != 0,
+        Verdict::Check(When::Flag(arg, bits)) => low(arg) & bits != 0,
+        Verdict::Check(When::Range(arg, from, to)) => (from..=to).contains(&low(arg)),
+        Verdict::Check(When::SetsAttributes) => ATTRIBUTE_REQUESTS.contains(&low(1)),
+        Verdict::Check(_) => true,
+    };
+    let start = resident::AT;
+    if stops && !(start..start + resident::PART).contains(&ip) { Decision::Stop } else { Decision::Allow }
 }
 
 /// The whole program, for tracees of the native ABI; calls of every other ABI answer `ENOSYS`.
 pub fn program(needs: &Needs) -> Vec<sock_filter> {
     let mut runs: Vec<(u32, Verdict)> = vec![];
     for number in 0..=LEN {
-        let verdict = if number == LEN { Verdict::Return(ENOSYS) } else { verdict(number, needs) };
+        let verdict = verdict(number, needs);
         if runs.last().is_none_or(|&(_, v)| v != verdict) {
             runs.push((number as u32, verdict));
         }
     }
+    // The tracer names them before it says the same.
+    let foreign = if needs.strict { TRACE } else { ENOSYS };
     let mut out =
-        vec![ins(LD, 0, 0, ARCH), ins(JEQ, 1, 0, AUDIT_ARCH), ins(RET, 0, 0, ENOSYS), ins(LD, 0, 0, NR)];
+        vec![ins(LD, 0, 0, ARCH), ins(JEQ, 1, 0, AUDIT_ARCH), ins(RET, 0, 0, foreign), ins(LD, 0, 0, NR)];
     let _ = FOREIGN_BIT; // x32 numbers are above LEN: the last run refuses them.
     out.extend(tree(&runs, needs));
     out
@@ -223,6 +265,8 @@ mod tests {
         read_only: false,
         placed: false,
         renamed: false,
+        strict: false,
+        missing: Missing::NONE,
         secret: 0x1234_5678_9abc_def0,
     };
 
@@ -247,6 +291,33 @@ mod tests {
             ask(&NEEDS, Sysno::clone as u32, 0, [u64::from(libc::CLONE_UNTRACED as u32), 0, 0, 0, 0, 0]),
             TRACE
         );
+    }
+
+    #[test]
+    fn the_decision_without_a_filter_is_the_filter_s() {
+        let words = [0, 1, 2, 3, 4, 5, 8, 0x0080_0000, 0x4008_6602, 0x200, 1 << 40, u64::MAX, NEEDS.secret];
+        let doors = [0, prun_arch::WINDOW + 2, resident::AT, resident::AT + resident::PART];
+        for read_only in [false, true] {
+            let needs = Needs { read_only, placed: read_only, renamed: read_only, ..NEEDS };
+            let program = program(&needs);
+            for nr in (0..600).chain([FOREIGN_BIT | 2, u32::MAX]) {
+                for (i, &word) in words.iter().enumerate() {
+                    let args =
+                        std::array::from_fn(|n| if n == 5 { word } else { words[(i + n) % words.len()] });
+                    for same in [args, [word; 6]] {
+                        for ip in doors {
+                            let filter = run(&program, &Data { nr, arch: AUDIT_ARCH, ip, args: same }).0;
+                            let expected = match filter {
+                                ALLOW => Decision::Allow,
+                                TRACE => Decision::Stop,
+                                _ => Decision::Unknown,
+                            };
+                            assert_eq!(decide(nr, &same, ip, &needs), expected, "{nr} {same:x?} {ip:x}");
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl Call<'_> {
             && rest.iter().all(|&b| b == 0)
     }
 
-    fn open_path(
+    pub(super) fn open_path(
         &mut self,
         dir: Option<u64>,
         at: usize,

@@ -247,6 +247,8 @@ impl Call<'_> {
         let n = match sys::readlink(link.as_bytes(), &mut text) {
             Ok(n) => n,
             Err(Errno::ENOENT) if dir.is_some() => return Base::Closed,
+            // No /proc: what is remembered is right unless the directory was renamed or left by fchdir(2).
+            Err(Errno::ENOENT) => return Base::At(self.task.fs.lock().cwd.guest.clone()),
             Err(_) => return Base::Unknown,
         };
         let host = &text[..n];

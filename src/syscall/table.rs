@@ -99,6 +99,8 @@ pub enum Work {
     FdChange,
     /// uname(2).
     Uname,
+    /// getrandom(2), where the kernel does not have it.
+    Random,
     /// A call that is refused once its path arguments are what the kernel accepts.
     Refuse(Errno),
 }
@@ -124,6 +126,8 @@ pub enum When {
     SetsAttributes,
     /// If the kernel has another name for the guest.
     Renamed,
+    /// If the kernel does not have the call.
+    Missing,
 }
 
 /// One system call.
@@ -257,6 +261,7 @@ pub static ROWS: &[Row] = &[
     r(S::recvmsg, &[], Work::RecvMsg),
     r(S::recvmmsg, &[], Work::RecvMmsg),
     w(S::uname, &[], Work::Uname, When::Renamed),
+    w(S::getrandom, &[], Work::Random, When::Missing),
     // Mounts and what else only the administrator may: as for an ordinary user, after the paths were looked up.
     r(S::chroot, &[Path], Refuse(Errno::EPERM)),
     r(S::mount, &[], Refuse(Errno::EPERM)),
@@ -520,7 +525,6 @@ pub static NO_PATH: &[S] = &[
     S::finit_module,
     S::sched_setattr,
     S::sched_getattr,
-    S::getrandom,
     S::memfd_create,
     S::kexec_file_load,
     S::userfaultfd,

@@ -7,19 +7,23 @@
 #![allow(unsafe_code)]
 
 use super::memory;
+use crate::sys::{Optional, avoids};
+use crate::tracer::Code;
 use prun_arch::layout::{self, SCRATCH, SCRATCH_LEN, SLOT_DATA, SLOT_LEN, SLOTS, SlotHead};
 use prun_arch::{PARK, PARK_START, TRAMPOLINE, WINDOW};
 use std::fs::File;
 use std::io::Error;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 use syscalls::Errno;
 
 /// The region, mapped.
 #[derive(Debug)]
 pub struct Region {
-    file: File,
+    /// What tracees map; `None` where the host has no file for it.
+    file: Option<File>,
+    code: Code,
     scratch: AtomicU64,
 }
 
@@ -29,16 +33,16 @@ impl Region {
     /// # Errors
     /// When the kernel has no memory or something is mapped there.
     pub fn new() -> Result<Self, Error> {
-        // SAFETY: the name ends in a NUL.
-        let fd = unsafe { libc::syscall(libc::SYS_memfd_create, c"prun".as_ptr(), libc::MFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(Error::last_os_error());
+        let file = memory_file();
+        let (shared, fd) = match &file {
+            Some(file) => (libc::MAP_SHARED, file.as_raw_fd()),
+            None => (libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1),
+        };
+        if let Some(file) = &file {
+            file.set_len(layout::LEN)?;
+            file.write_all_at(&TRAMPOLINE, 0)?;
+            file.write_all_at(&PARK, PARK_START)?;
         }
-        // SAFETY: the call has just made this descriptor.
-        let file = unsafe { File::from_raw_fd(fd as i32) };
-        file.set_len(layout::LEN)?;
-        file.write_all_at(&TRAMPOLINE, 0)?;
-        file.write_all_at(&PARK, PARK_START)?;
         let map = |at: u64, len: u64, prot| {
             // SAFETY: a new mapping at an address where, as MAP_FIXED_NOREPLACE or the check below has it, nothing is.
             let got = unsafe {
@@ -46,8 +50,8 @@ impl Region {
                     (WINDOW + at) as *mut _,
                     len as usize,
                     prot,
-                    libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE,
-                    file.as_raw_fd(),
+                    shared | libc::MAP_FIXED_NOREPLACE,
+                    fd,
                     at as libc::off_t,
                 )
             };
@@ -59,14 +63,26 @@ impl Region {
             }
             Ok(())
         };
-        map(0, layout::CODE_LEN, libc::PROT_READ | libc::PROT_EXEC)?;
+        // A host may forbid to execute such memory (SELinux; a file on a noexec mount).
+        let code = match map(0, layout::CODE_LEN, libc::PROT_READ | libc::PROT_EXEC) {
+            Ok(()) if file.is_some() => Code::Shared,
+            Ok(()) => Code::None,
+            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => return Err(e),
+            Err(_) => Code::None,
+        };
         map(SLOTS, layout::LEN - SLOTS, libc::PROT_READ | libc::PROT_WRITE)?;
-        Ok(Self { file, scratch: AtomicU64::new(0) })
+        Ok(Self { file, code, scratch: AtomicU64::new(0) })
+    }
+
+    /// Whether the trampoline could be mapped.
+    pub fn code(&self) -> Code {
+        self.code
     }
 
     /// The descriptor, for tracees to open through /proc.
+    /// −1 where there is none: then every tracee has slots of its own.
     pub fn fd(&self) -> i32 {
-        self.file.as_raw_fd()
+        self.file.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 
     /// Writes the code that answers calls in tracees, before the first of them maps it.
@@ -74,7 +90,10 @@ impl Region {
     /// # Errors
     /// When the memory cannot be had.
     pub fn set_resident(&self, pages: &[u8]) -> Result<(), Error> {
-        self.file.write_all_at(pages, layout::RESIDENT)
+        match &self.file {
+            Some(file) => file.write_all_at(pages, layout::RESIDENT),
+            None => Ok(()),
+        }
     }
 
     /// Writes to the region at its own address.
@@ -105,6 +124,30 @@ impl Region {
         };
         Some(WINDOW + SCRATCH + at)
     }
+}
+
+/// A file of memory without a name: memfd_create(2) (Linux 3.17), else a file that is deleted at once.
+fn memory_file() -> Option<File> {
+    use nix::sys::resource::{Resource, getrlimit};
+    // The limit counts for memory files too, and who passes it gets SIGXFSZ.
+    if getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| soft < layout::LEN) {
+        return None;
+    }
+    if !avoids(Optional::Memfd) {
+        // SAFETY: the name ends in a NUL.
+        let fd = unsafe { libc::syscall(libc::SYS_memfd_create, c"prun".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd >= 0 {
+            // SAFETY: the call has just made this descriptor.
+            return Some(unsafe { File::from_raw_fd(fd as i32) });
+        }
+    }
+    let dirs = [Some("/dev/shm".into()), std::env::var_os("PRUN_TMP_DIR"), Some(std::env::temp_dir().into())];
+    dirs.into_iter().flatten().find_map(|dir| {
+        let path = std::path::Path::new(&dir).join(format!(".prun-{:016x}", crate::sys::random()));
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path).ok()?;
+        std::fs::remove_file(&path).ok()?;
+        Some(file)
+    })
 }
 
 /// One task's slot, being filled for one call.

@@ -36,7 +36,8 @@ impl Tracer {
     /// Hands the task, stopped at a call, to member `to`; true when it is gone.
     pub(super) fn hand_on(&mut self, tid: i32, regs: &Regs, to: usize) -> Result<bool, Errno> {
         let Some(task) = self.tasks.get(&tid) else { return Ok(false) };
-        if tid == self.command || task.private || !self.attachable(tid, regs) {
+        let parkable = !task.private && self.session.tracing.code == super::Code::Shared;
+        if tid == self.command || !parkable || !self.attachable(tid, regs) {
             return Ok(false);
         }
         let mask = ptrace::signal_mask(tid)?;
@@ -75,7 +76,8 @@ impl Tracer {
         let tid = parked.task.tid;
         match self.attach(&parked) {
             Ok(Some(how)) => {
-                let Parked { task, .. } = parked;
+                let Parked { mut task, .. } = parked;
+                task.inside = false;
                 self.tasks.insert(tid, task);
                 self.session.stats.adopted.add(1);
                 match ptrace::resume(tid, how, 0) {
@@ -116,7 +118,11 @@ impl Tracer {
                     ptrace::set_call_regs(tid, &regs)?;
                     ptrace::set_signal_mask(tid, parked.mask)?;
                     let stopped = super::job_control(Status::Stop(signal));
-                    return Ok(Some(if stopped { Resume::Listen } else { Resume::Run }));
+                    return Ok(Some(if stopped {
+                        Resume::Listen
+                    } else {
+                        self.session.tracing.engine.onward()
+                    }));
                 }
                 // Nothing else is due in the parking place, but it would be passed by.
                 Some(_) => ptrace::resume(tid, Resume::Run, 0)?,

@@ -10,9 +10,11 @@
 #![allow(unsafe_code)]
 
 use super::placement::Placement;
-use super::{Engine, Tracer, ptrace, resident};
+use super::ptrace::{self, Resume, Status};
+use super::{Engine, Tracer, Tracing, resident};
 use crate::config::Config;
 use crate::cost::{self, Kind};
+use crate::doctor::{Capabilities, advice};
 use crate::emulate::Emulation;
 use crate::error::{CANNOT_EXECUTE, CANNOT_START, Failure, NOT_FOUND};
 use crate::host::HostTree;
@@ -21,8 +23,9 @@ use crate::report;
 use crate::resolve::{Follow, Last, Request, Resolver, Restrict};
 use crate::session::{Counter, Session, Stats};
 use crate::syscall::filter::{self, Needs};
+use crate::trace::Trace;
 use crate::tracee::region::Region;
-use crate::tracee::{Cwd, Fs, Mm, Shared, Task};
+use crate::tracee::{Cwd, Fs, Mm, Shared, State, Task};
 use crate::view::{StandIns, View};
 use std::ffi::CString;
 use std::fs::File;
@@ -58,18 +61,31 @@ static TERMS: AtomicI32 = AtomicI32::new(0);
 /// # Errors
 /// When it could not be started.
 pub fn run(config: &Config) -> Result<u8, Failure> {
-    let region = Region::new().map_err(|e| Failure::new("map memory to share with the guest", "", e))?;
-    let pipe = || std::io::pipe().map_err(|e| Failure::new("make a pipe", "", e));
+    // First of all: whoever makes some of these calls is killed where a filter around prun does not like them.
+    let found = Capabilities::of_calls();
+    let region = Region::new().map_err(advice::no_region)?;
+    let pipe = || {
+        std::io::pipe().map_err(|e| {
+            Failure::new("make a pipe", "", e)
+                .hint("RLIMIT_NOFILE ('ulimit -n') is too low: prun needs a dozen descriptors")
+        })
+    };
     let (mut news, tell) = pipe()?; // tracer → front
     let (hear, mut command_is) = pipe()?; // front → tracer
     let (go, give_go) = pipe()?; // tracer → command
-    let fork_failed = |e: nix::errno::Errno| Failure::new("fork", "", Error::from(e));
+    let fork_failed = |e: nix::errno::Errno| {
+        Failure::new("fork", "", Error::from(e)).hint(
+            "prun needs two processes besides the command: RLIMIT_NPROC ('ulimit -u'), or the pids limit of the \
+             container, is too low",
+        )
+    };
     // SAFETY: this process has one thread.
     let tracer = match unsafe { nix::unistd::fork() }.map_err(fork_failed)? {
         nix::unistd::ForkResult::Child => {
             drop((news, command_is, go));
             let status = trace(
                 config,
+                found,
                 region,
                 OwnedFd::from(hear),
                 File::from(OwnedFd::from(give_go)),
@@ -105,7 +121,8 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
     match news.read(&mut word) {
         Ok(1) if word[0] == OVER => Ok(status),
         Ok(1) => Ok(word[0]),
-        _ => Err(Failure::new("go on", "", Error::other("the tracer was killed, and the command with it"))),
+        _ => Err(Failure::new("go on", "", Error::other("the tracer was killed, and the command with it"))
+            .hint(advice::about_a_killed_tracer())),
     }
 }
 
@@ -195,7 +212,7 @@ fn handle_signals() {
 
 // ---- The tracer ----
 
-fn trace(config: &Config, region: Region, hear: OwnedFd, go: File, tell: OwnedFd) -> u8 {
+fn trace(config: &Config, found: Capabilities, region: Region, hear: OwnedFd, go: File, tell: OwnedFd) -> u8 {
     // SAFETY: integers only. The tracer ends with the front as long as the command runs, and is out of the terminal.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -203,7 +220,7 @@ fn trace(config: &Config, region: Region, hear: OwnedFd, go: File, tell: OwnedFd
     }
     let keep = [region.fd(), hear.as_raw_fd(), go.as_raw_fd(), tell.as_raw_fd(), 2];
     let mut tell = File::from(tell);
-    let status = match prepare(config, region, hear, go, &keep) {
+    let status = match prepare(config, found, region, hear, go, &keep) {
         Ok(mut tracer) => {
             tracer.run(nix::unistd::getppid().as_raw(), config.leftovers, |stats| {
                 if config.stats {
@@ -252,12 +269,20 @@ fn close_others(keep: &[i32]) {
 
 fn prepare(
     config: &Config,
+    found: Capabilities,
     region: Region,
     hear: OwnedFd,
     mut go: File,
     keep: &[i32],
 ) -> Result<Tracer, Failure> {
     close_others(keep);
+    let trace = match &config.trace {
+        Some(file) => Some(Arc::new(Trace::to(file.as_deref())?)),
+        None => None,
+    };
+    let found = found.with_tracing(&region);
+    let engine = found.engine(config.engine)?;
+    crate::note!(1, "the engine is {}, found in {} µs", engine.name(), found.spent.as_micros());
     raise_descriptor_limit();
     let calls = Counter::default();
     let mut stand_ins = StandIns::new();
@@ -272,19 +297,24 @@ fn prepare(
         read_only: view.table.any_read_only(),
         placed: placement.useful(),
         renamed: config.kernel.is_some(),
+        strict: config.strict,
+        missing: found.missing,
         secret,
     };
-    let program = filter::program(&needs);
+    let tracing = Tracing { engine, needs, order: found.order, code: found.code(), slots: found.slots() };
+    let program = if engine == Engine::Plain { vec![] } else { filter::program(&needs) };
 
     let mut pid = [0; 4];
     File::from(hear).read_exact(&mut pid).map_err(|e| Failure::new("start the command", "", e))?;
     let command = i32::from_ne_bytes(pid);
     ptrace::seize(command).map_err(|e| {
         Failure::new("trace the command", "ptrace(PTRACE_SEIZE)", crate::sys::io(e)).hint(
-            "the host refuses ptrace: Yama's kernel.yama.ptrace_scope is 2 or 3, or a container or security \
-             profile denies it; ask for ptrace to be allowed",
+            "prun may trace a child of the tracer here, and not this one: prun --doctor tells what is around it",
         )
     })?;
+    if engine == Engine::Plain {
+        stop_at_calls(command).map_err(|e| Failure::new("trace the command", "ptrace", crate::sys::io(e)))?;
+    }
     let mut message = (program.len() as u32).to_ne_bytes().to_vec();
     for i in &program {
         message.extend(i.code.to_ne_bytes());
@@ -297,8 +327,8 @@ fn prepare(
     go.write_all(&message).map_err(|e| Failure::new("start the command", "", e))?;
     drop(go);
 
-    let mut session = Session::new(view, region, secret, placement);
-    if config.patches {
+    let mut session = Session::new(view, region, tracing, placement);
+    if config.patches && engine == Engine::OneStop && trace.is_none() {
         let complex = resident::complex(&session.view.table);
         session
             .region
@@ -307,12 +337,28 @@ fn prepare(
         session.patches = Some(complex);
     }
     session.emulation = Arc::new(Emulation::new(config));
+    session.trace = trace;
+    session.strict = config.strict.then(Arc::default);
     session.stats.host_calls.add(calls.get());
-    let mut tracer = Tracer::new(session, config.engine, command);
+    let mut tracer = Tracer::new(session, command);
     let slot = tracer.new_slot().unwrap_or(0);
     let fs = Shared::new(Fs { cwd: Arc::new(Cwd { guest: cwd, dir: OnceLock::new() }) });
-    tracer.begin(Task { tid: command, tgid: command, slot, ..Task::new(fs, Shared::new(Mm::default())) });
+    let state = if engine == Engine::Plain { State::Starting } else { State::Running };
+    let task = Task::new(fs, Shared::new(Mm::default()));
+    tracer.begin(Task { tid: command, tgid: command, slot, state, ..task });
     Ok(tracer)
+}
+
+/// From now on the command, which waits for the tracer's word, stops at each of its calls.
+fn stop_at_calls(command: i32) -> Result<(), Errno> {
+    ptrace::interrupt(command)?;
+    loop {
+        match ptrace::wait_for(command) {
+            None | Some(Status::Ended) => return Err(Errno::ESRCH),
+            Some(Status::Signal(signal)) => ptrace::resume(command, Resume::Run, signal)?,
+            Some(_) => return ptrace::resume(command, Resume::ToExit, 0),
+        }
+    }
 }
 
 /// The tracer holds a descriptor per current directory; its own limit may be as high as the host allows.
@@ -478,8 +524,10 @@ fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
     let prog = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     // SAFETY: the program is as long as said and lives through the call.
     let installed = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const prog) == 0
+        let confined = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+        // Without a filter nothing asks for it, and a kernel before 3.5 does not have it.
+        filter.is_empty()
+            || confined && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const prog) == 0
     };
     if !installed {
         let failure = Failure::new("install the system call filter", "seccomp", Error::last_os_error()).hint(
@@ -509,10 +557,22 @@ fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
         }
     }
     let name = config.command[0].to_string_lossy();
-    let (status, hint) = if error == Errno::ENOENT {
-        (NOT_FOUND, "it, its '#!' interpreter or its ELF interpreter is not in the guest; -v names which")
-    } else {
-        (CANNOT_EXECUTE, "it must be a program or script that the guest may execute on this machine")
+    // Where an interpreter or the machine is to blame, the tracer has said so already.
+    let (status, hint) = match error {
+        Errno::ENOENT | Errno::ENOTDIR => {
+            (NOT_FOUND, "it is not in the guest, or what it is run by is not: see --bind, --rootfs and PATH")
+        }
+        Errno::EACCES => (
+            CANNOT_EXECUTE,
+            "it is no file that this user may execute ('chmod +x'), or lies on a noexec mount (prun --doctor)",
+        ),
+        Errno::ENOEXEC => (CANNOT_EXECUTE, "it is neither a program for this machine nor a script with '#!'"),
+        Errno::ENOMEM | Errno::E2BIG => {
+            (CANNOT_EXECUTE, "RLIMIT_AS or RLIMIT_STACK is too low for it and its arguments ('ulimit -a')")
+        }
+        Errno::ETXTBSY => (CANNOT_EXECUTE, "somebody has it open for writing: try again when that is closed"),
+        Errno::ELOOP => (CANNOT_EXECUTE, "its symbolic links or '#!' lines lead in a circle: correct them"),
+        _ => (CANNOT_EXECUTE, "it must be a program or script that the guest may execute on this machine"),
     };
     report::say(format_args!("{}", Failure::new("execute", &name, crate::sys::io(error)).hint(hint)));
     status
@@ -520,17 +580,4 @@ fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
 
 fn pointers(all: &[CString]) -> Vec<*const libc::c_char> {
     all.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
-}
-
-/// One of the two engines, by name.
-///
-/// # Errors
-/// For any other name.
-pub fn engine(name: &str) -> Result<Engine, Failure> {
-    match name {
-        "" | "one-stop" => Ok(Engine::OneStop),
-        "two-stop" => Ok(Engine::TwoStop),
-        _ => Err(Failure::new("use the engine", name, Error::other("there is none of that name"))
-            .hint("PRUN_ENGINE is one-stop or two-stop")),
-    }
 }

@@ -5,10 +5,10 @@
 //! the filter stops, where the page and the registers are put back. A signal that arrives meanwhile can only end or
 //! stop the task, never run code in it, so none has to be held.
 
-use super::Tracer;
 use super::ptrace::{self, Resume};
 use super::team::Mail;
 use super::unlock::{Locked, Stage};
+use super::{Code, Engine, Slots, Tracer};
 use crate::exec::Plan;
 use crate::exec::auxv::{self, at};
 use crate::exec::plan::{MARK, MARKER, Resident, Script};
@@ -61,6 +61,9 @@ impl Tracer {
             }
         }
         (task.tid, task.tgid) = (tid, tid);
+        if let State::InCall(work) = std::mem::replace(&mut task.state, State::Running) {
+            self.session.traced(work.line, Some(0));
+        }
         self.session.stats.execs.add(1);
         let plan = task.plan.take();
         let carried = plan.as_ref().and_then(|p| p.carried.as_ref());
@@ -76,13 +79,16 @@ impl Tracer {
         });
         self.team.directory.enter(tid, task.slot, &task.mm);
         task.listing_host = None;
+        // Without a filter the end of execve(2) is still to come.
+        task.inside &= self.session.tracing.engine == Engine::Plain;
         // A program begins with a burst of path calls: its interpreter, its libraries, its settings.
         if self.team.placement.useful() && task.pin.is_none() {
             super::pin(&mut task, &self.team, &self.me);
         }
         let done = ptrace::regs(tid).and_then(|regs| {
             let mut plan = plan;
-            match load(&self.session, &mut task, regs, 0, regs.sp(), &mut plan, false) {
+            let own = self.session.tracing.slots == Slots::Own;
+            match load(&self.session, &mut task, regs, 0, regs.sp(), &mut plan, own) {
                 Err(Errno::EFAULT) if memory::read(tid, regs.sp(), &mut [0; 8]).is_err() => {}
                 done => return done,
             }
@@ -98,7 +104,7 @@ impl Tracer {
         let Some(task) = self.tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
         let [status, step, mark, ..] = regs.args();
         if regs.number() != MARKER as u32 || mark != MARK {
-            return ptrace::resume(tid, Resume::Run, 0);
+            return ptrace::resume(tid, self.session.tracing.engine.onward(), 0);
         }
         let State::Loading(loading) = std::mem::replace(&mut task.state, State::Running) else {
             return Err(Errno::EINVAL);
@@ -111,6 +117,8 @@ impl Tracer {
             // The first steps map the region; without /proc, or as another user, it is out of reach.
             if !private && step < 4 {
                 crate::note!(1, "task {tid} gets slots of its own: {}", crate::sys::io(error));
+                // The call it is stopped at is not run, whatever number comes with the registers.
+                first.skip(result);
                 return load(&self.session, task, first, result, sp, &mut plan, true);
             }
             crate::note!(
@@ -121,12 +129,12 @@ impl Tracer {
             ptrace::kill(tid);
             return Ok(());
         }
-        if private {
+        if private && self.session.tracing.code == Code::Shared {
             memory::poke(tid, WINDOW, &TRAMPOLINE)?;
         }
         first.skip(result);
         ptrace::set_regs(tid, &first)?;
-        ptrace::resume(tid, Resume::Run, 0)
+        ptrace::resume(tid, self.session.tracing.engine.onward(), 0)
     }
 }
 
@@ -145,10 +153,10 @@ pub(super) fn load(
     let secret = session.secret;
     let mut script = Script::new();
     if private {
-        script.own();
+        script.own(session.tracing.code);
     } else {
         let resident = if session.patches.is_some() { Resident::Wanted } else { Resident::Unwanted };
-        script.share(&shared_file(session), secret, resident);
+        script.share(&shared_file(session), secret, session.tracing.code, resident);
     }
     if let Some(plan) = &*plan {
         let hwcap = session.emulation.kernel.as_ref().and_then(|k| k.hwcap);
@@ -166,7 +174,7 @@ pub(super) fn load(
     task.private = private;
     task.in_flight = None;
     task.state = State::Loading(Box::new(Loading { regs, result, sp, saved, plan: plan.take() }));
-    ptrace::resume(tid, Resume::Run, 0)
+    ptrace::resume(tid, session.tracing.engine.onward(), 0)
 }
 
 /// Corrects what the kernel has told the program about itself, and maps the program where it is carried.

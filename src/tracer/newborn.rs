@@ -3,7 +3,7 @@
 //! The creator can be killed before its event is looked at. Then nobody says what the child shares, and what it has
 //! is read off /proc instead.
 
-use super::ptrace::{self, Resume};
+use super::ptrace;
 use super::{Tracer, onward};
 use crate::path::{Buf, GuestPath, PATH_MAX};
 use crate::sys;
@@ -18,7 +18,7 @@ impl Tracer {
         let child = ptrace::message(tid)? as i32;
         if self.tasks.contains_key(&child) {
             // It was taken for an orphan.
-            return ptrace::resume(tid, onward(parent), 0);
+            return ptrace::resume(tid, onward(&self.session, parent), 0);
         }
         let regs = ptrace::regs(tid)?;
         let flags = match (event, Sysno::new(regs.number() as usize)) {
@@ -40,7 +40,7 @@ impl Tracer {
             Shared::new(copy)
         };
         let tgid = if has(libc::CLONE_THREAD) { parent.tgid } else { child };
-        let onward = onward(parent);
+        let onward = onward(&self.session, parent);
         let pin = parent.pin.as_ref().and_then(|pin| self.team.placement.inherit(child, pin));
         if pin.is_some() {
             self.team.watch();
@@ -52,7 +52,7 @@ impl Tracer {
             (new.pin, new.heat) = (pin, heat);
         }
         if self.unborn.remove(&child).is_some() {
-            go(child)?;
+            self.go(child)?;
         }
         ptrace::resume(tid, onward, 0)
     }
@@ -106,14 +106,14 @@ impl Tracer {
         let window = format!("{:x}-", prun_arch::WINDOW);
         let private = maps.lines().any(|l| l.starts_with(&window) && !l.contains("memfd:"));
         self.born(Task { tid, tgid, private, ..Task::new(fs, Shared::new(Mm::default())) })?;
-        go(tid)
+        self.go(tid)
     }
-}
 
-fn go(tid: i32) -> Result<(), Errno> {
-    match ptrace::resume(tid, Resume::Run, 0) {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(e) => Err(e),
+    fn go(&self, tid: i32) -> Result<(), Errno> {
+        match ptrace::resume(tid, self.session.tracing.engine.onward(), 0) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 }
 

@@ -258,6 +258,21 @@ impl Default for Placement {
     }
 }
 
+/// Runs `work`, and the children that it makes, on one CPU: they take turns, and a switch to another CPU costs more.
+pub fn on_one_cpu(work: impl FnOnce()) {
+    // SAFETY: no arguments.
+    let here = usize::try_from(unsafe { libc::sched_getcpu() });
+    let own = affinity(0);
+    let moved = match (here, own) {
+        (Ok(cpu), Some(_)) => set_affinity(0, &only(cpu)),
+        _ => false,
+    };
+    work();
+    if let (true, Some(own)) = (moved, own) {
+        set_affinity(0, &own);
+    }
+}
+
 fn affinity(tid: i32) -> Option<CpuSet> {
     cost::count(Kind::Cpu, 1);
     // SAFETY: all-zero bytes are an empty set, which is writable.

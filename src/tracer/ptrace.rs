@@ -78,6 +78,21 @@ pub fn set_call_regs(tid: i32, regs: &Regs) -> Result<(), Errno> {
     request(libc::PTRACE_SETREGSET, tid, NT_PRSTATUS, &raw const part as u64).map(drop)
 }
 
+/// `PTRACE_GET_SYSCALL_INFO` and the bytes of its answer (Linux 6.18), which libc has for some targets only.
+const GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+const SYSCALL_INFO_LEN: usize = 88;
+
+/// The ABI of the call that a tracee is stopped at: an `AUDIT_ARCH_…` number.
+///
+/// # Errors
+/// `EIO` before Linux 5.3; `ESRCH`.
+pub fn call_arch(tid: i32) -> Result<u32, Errno> {
+    let mut info = [0u32; SYSCALL_INFO_LEN / 4];
+    // One byte for the kind of stop, three of padding, then the number.
+    request(GET_SYSCALL_INFO, tid, SYSCALL_INFO_LEN as u64, info.as_mut_ptr() as u64)?;
+    Ok(info[1])
+}
+
 /// How a stopped tracee goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {
@@ -148,6 +163,29 @@ pub fn message(tid: i32) -> Result<u64, Errno> {
     let mut message = 0u64;
     request(libc::PTRACE_GETEVENTMSG, tid, 0, &raw mut message as u64)?;
     Ok(message)
+}
+
+/// Reads any mapped memory, a word at a time; as many bytes as there are in a row.
+pub fn peek(tid: i32, at: u64, out: &mut [u8]) -> usize {
+    let mut got = 0;
+    while got < out.len() {
+        let from = at.wrapping_add(got as u64);
+        let inside = (from % 8) as usize;
+        let mut word = 0u64;
+        // The system call itself stores the word; the C library's wrapper would return it, and errors with it.
+        cost::count(Kind::Ptrace, 1);
+        // SAFETY: `word` is writable.
+        let result = unsafe {
+            libc::syscall(libc::SYS_ptrace, libc::PTRACE_PEEKDATA, tid, from - inside as u64, &raw mut word)
+        };
+        if result < 0 {
+            break;
+        }
+        let n = (8 - inside).min(out.len() - got);
+        out[got..got + n].copy_from_slice(&word.to_ne_bytes()[inside..inside + n]);
+        got += n;
+    }
+    got
 }
 
 /// Writes over any mapped memory, a word at a time.

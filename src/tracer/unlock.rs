@@ -5,9 +5,9 @@
 //! up to its first system call, whatever that is; there it makes prctl(2) instead, and goes back to before its own
 //! call. Then it is like any other program, and the loader runs: it finds the stack where execve(2) left it.
 
-use super::Tracer;
 use super::load::load;
 use super::ptrace::{self, Resume};
+use super::{Slots, Tracer};
 use crate::exec::Plan;
 use crate::tracee::State;
 use prun_arch::Regs;
@@ -63,6 +63,7 @@ impl Tracer {
         let number = own.number();
         own.unpark(number);
         task.mm.lock().dumpable = Some(0);
-        load(&self.session, task, own, i64::from(number), sp, &mut plan, false)
+        let private = self.session.tracing.slots == Slots::Own;
+        load(&self.session, task, own, i64::from(number), sp, &mut plan, private)
     }
 }

@@ -11,6 +11,7 @@
 
 mod bench;
 mod empty;
+mod hostile;
 mod jobs;
 mod listing;
 mod paths;
@@ -39,6 +40,7 @@ fn main() {
         Some("points") => writes::points(rest[0]),
         Some("torture") => torture::run(rest[0], rest[1].parse().expect("a number")),
         Some("empty") => empty::run(rest[0], rest[1].parse().expect("a number")),
+        Some("hostile") => hostile::run(&rest),
         Some("race") => race::run(rest[0], rest[1].parse().expect("milliseconds")),
         Some("affinity") => race::affinity(),
         Some(job @ ("crowd" | "idle")) => {

@@ -23,7 +23,7 @@ _prun() {
 
     case "${cmd}" in
         prun)
-            opts="-m -b -r -R -S -w -0 -i -k -q -p -n -v -h -V -l -H -L -P --mount --bind --rootfs --pwd --cwd --nix --root-id --change-id --persist --kernel-release --qemu --port --netcoop --kill-on-exit --wait --verbose --stats --usage --help --about --version --link2symlink --sysvipc --mixed-mode"
+            opts="-m -b -r -R -S -w -0 -i -k -q -p -n -v -h -V -l -H -L -P --mount --bind --rootfs --pwd --cwd --nix --root-id --change-id --persist --kernel-release --qemu --port --netcoop --kill-on-exit --wait --verbose --stats --trace --strict --doctor --usage --help --about --version --link2symlink --sysvipc --mixed-mode"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -139,6 +139,25 @@ _prun() {
                     ;;
                 -v)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --trace)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --doctor)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
                     ;;
                 --mixed-mode)

@@ -9,6 +9,9 @@ complete -c prun -s k -l kernel-release -d 'What uname(2) says' -r
 complete -c prun -s q -l qemu -d 'Run programs of another machine through CMD, such as qemu-aarch64-static' -r
 complete -c prun -s p -l port -d 'Use the host\'s port OUT for the guest\'s port IN; alone: N + 2000 for N below 1024' -r
 complete -c prun -s v -l verbose -d 'Say what prun decides; twice, or 2: more; -1: not even warnings' -r
+complete -c prun -l trace -d 'Write each call that prun translates, with both paths and its result, to FILE [default: standard error]' -r -F
+complete -c prun -l doctor -d 'Try what this host allows, print it and end; =json: for programs' -r -f -a "text\t''
+json\t''"
 complete -c prun -l mixed-mode -d 'Accepted with a warning; it does nothing here' -r
 complete -c prun -s P -d 'Accepted with a warning; it does nothing here' -r
 complete -c prun -s 0 -l root-id -d 'Appear as root, and fake what only root may do'
@@ -17,6 +20,7 @@ complete -c prun -s n -l netcoop -d 'Let servers have any free port, and their c
 complete -c prun -l kill-on-exit -d 'Kill what is left when the command ends'
 complete -c prun -l wait -d 'Wait for what is left when the command ends'
 complete -c prun -l stats -d 'Print what the session cost when the command ends'
+complete -c prun -l strict -d 'Name, once each, the calls of the command that prun does not translate exactly'
 complete -c prun -s h -l help -l usage -d 'Print help (-h: a line for each option)'
 complete -c prun -s V -l version -l about -d 'Print the version'
 complete -c prun -s l -l link2symlink -d 'Hard links as symbolic ones: accepted; hard links are left to the host'

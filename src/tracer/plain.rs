@@ -1,0 +1,87 @@
+//! The engine for hosts that refuse seccomp filters: every call of every task stops at its beginning and at its end.
+//!
+//! What the filter would have decided is decided here, from the same table ([`filter::decide`]); so are calls of other
+//! ABIs, which the filter knows by the kernel's own word. Here that word is `PTRACE_GET_SYSCALL_INFO`'s (Linux 5.3);
+//! before, the instruction that made the call tells, which another thread could have changed since: prun is no
+//! boundary against a program that attacks it.
+//!
+//! The kernel gives the two stops of a call the same status. They alternate: whoever is stopped at a call for the
+//! first time is at a beginning, a new task is behind the call that made it, execve(2) ends in the new program, and a
+//! signal or job control comes after an end, before the next beginning.
+
+use super::{Engine, Tracer, finish, ptrace};
+use crate::syscall::filter::{self, Decision};
+use crate::tracee::{State, memory};
+use prun_arch::{AUDIT_ARCH, NATIVE_CALL, Regs};
+use syscalls::{Errno, Sysno};
+
+impl Tracer {
+    /// A stop at a call's beginning or end.
+    pub(super) fn call_stop(&mut self, tid: i32) -> Result<(), Errno> {
+        let Some(task) = self.tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
+        task.inside = !task.inside;
+        let stats = &self.session.stats;
+        if task.inside {
+            stats.stops.add(1)
+        } else {
+            stats.exits.add(1)
+        }
+        if let State::Locked(_) = task.state {
+            return self.unlock(tid);
+        }
+        if !task.inside {
+            return self.exit_stop(tid);
+        }
+        let regs = ptrace::call_regs(tid)?;
+        let on = ptrace::Resume::ToExit;
+        match task.state {
+            State::Starting if regs.number() == Sysno::execve as u32 => task.state = State::Running,
+            State::Starting => return ptrace::resume(tid, on, 0),
+            State::Loading(_) => return self.entry_stop(tid, regs),
+            _ => {}
+        }
+        let unknown = -i64::from(Errno::ENOSYS.into_raw());
+        if self.is_foreign(tid, &regs) {
+            return finish(tid, Engine::Plain, regs, unknown);
+        }
+        match filter::decide(regs.number(), &regs.args(), regs.ip(), &self.session.tracing.needs) {
+            Decision::Allow => ptrace::resume(tid, on, 0),
+            Decision::Unknown => {
+                self.unknown(regs.number());
+                finish(tid, Engine::Plain, regs, unknown)
+            }
+            Decision::Stop => self.entry_stop(tid, regs),
+        }
+    }
+}
+
+impl Tracer {
+    /// Whether the call is one of another ABI; `--strict` hears of it.
+    pub(super) fn is_foreign(&self, tid: i32, regs: &Regs) -> bool {
+        let foreign = !native(tid, regs);
+        if let (true, Some(strict)) = (foreign, &self.session.strict) {
+            strict.foreign();
+        }
+        foreign
+    }
+
+    /// A call of no known number is about to be refused: `--strict` hears of it.
+    pub(super) fn unknown(&self, number: u32) {
+        if let Some(strict) = &self.session.strict {
+            strict.refused(number, Errno::ENOSYS);
+        }
+    }
+}
+
+/// Whether the call is one of the native ABI.
+fn native(tid: i32, regs: &Regs) -> bool {
+    match ptrace::call_arch(tid) {
+        Ok(arch) => arch == AUDIT_ARCH,
+        Err(_) => {
+            let mut code = [0; NATIVE_CALL.len()];
+            let at = regs.ip().wrapping_sub(code.len() as u64);
+            // A call from a page that may only be executed: no old kernel has a CPU that can do that.
+            memory::read(tid, at, &mut code).is_err() || code == NATIVE_CALL
+        }
+    }
+}
