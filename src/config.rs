@@ -191,8 +191,9 @@ fn files(cli: &Cli) -> Result<(HostPath, Vec<Binding>), Failure> {
     if let (false, Some(dir)) = (set.is_empty(), rootfs) {
         all.extend(binding::if_there(dir.as_os_str()));
     }
+    let mut canonical = binding::Canonical::default();
     for text in &cli.bind {
-        match binding::parse(text)? {
+        match binding::parse(text, &mut canonical)? {
             // `-b X:/` is `-r X`.
             Some(b) if crate::path::components(b.guest.as_bytes()).next().is_none() => root = b.host,
             Some(b) => all.push(b),

@@ -4,6 +4,7 @@ use crate::error::Failure;
 use crate::path::{GuestPath, HostPath};
 use crate::resolve::Follow;
 use crate::view::{Access, Binding};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Error;
 use std::os::unix::ffi::OsStrExt;
@@ -84,11 +85,45 @@ pub(super) fn expand(path: &OsStr) -> OsString {
     }
 }
 
+/// Canonical host paths, each folder looked at once: a container made of one store closure binds ten thousand neighbours.
+#[derive(Debug, Default)]
+pub(super) struct Canonical(BTreeMap<PathBuf, PathBuf>);
+
+impl Canonical {
+    /// As `std::fs::canonicalize`.
+    fn of(&mut self, path: &Path) -> Result<PathBuf, Error> {
+        let bytes = path.as_os_str().as_bytes();
+        let (Some(parent), Some(name), true) = (path.parent(), path.file_name(), bytes.starts_with(b"/"))
+        else {
+            return std::fs::canonicalize(path);
+        };
+        // `name/` and `name/.` must be directories; `file_name` does not say.
+        if !bytes.ends_with(name.as_bytes()) {
+            return std::fs::canonicalize(path);
+        }
+        let real = match self.0.get(parent) {
+            Some(known) => known.join(name),
+            None => {
+                let known = std::fs::canonicalize(parent)?;
+                let real = known.join(name);
+                self.0.insert(parent.to_owned(), known);
+                real
+            }
+        };
+        match std::fs::read_link(&real) {
+            Ok(_) => std::fs::canonicalize(path),
+            // readlink(2) of what is there and no link.
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Ok(real),
+            Err(e) => Err(e),
+        }
+    }
+}
+
 /// `HOST[:GUEST[!]][:ro]`; `None` where HOST is missing, which is a warning, as front-ends rely on.
 ///
 /// # Errors
 /// When a part is empty or GUEST is relative.
-pub(super) fn parse(text: &OsStr) -> Result<Option<Binding>, Failure> {
+pub(super) fn parse(text: &OsStr, canonical: &mut Canonical) -> Result<Option<Binding>, Failure> {
     let bytes = text.as_bytes();
     let (bytes, access) = if let Some(rest) = bytes.strip_suffix(b":ro") {
         (rest, Access::ReadOnly)
@@ -120,7 +155,7 @@ pub(super) fn parse(text: &OsStr) -> Result<Option<Binding>, Failure> {
         None => std::path::absolute(path)
             .map_err(|e| Failure::new("use the binding", &path.to_string_lossy(), e))?,
     };
-    let real = match std::fs::canonicalize(path) {
+    let real = match canonical.of(path) {
         Ok(real) => real,
         Err(e) => {
             // What a descriptor is open for may have no path; front-ends bind all three to /dev/std… all the same.
@@ -145,7 +180,7 @@ mod tests {
 
     #[test]
     fn every_part_of_a_binding() {
-        let parse = |text: &str| parse(OsStr::new(text)).ok().flatten();
+        let parse = |text: &str| parse(OsStr::new(text), &mut Canonical::default()).ok().flatten();
         let all = parse("/usr/bin:/x!:ro").unwrap();
         assert_eq!(
             (all.guest.as_bytes(), all.access, all.follow),
@@ -159,6 +194,29 @@ mod tests {
         assert_eq!(parse("/usr:/x:rw").unwrap().access, Access::ReadWrite);
         assert!(parse("/usr:").is_none() && parse(":/x").is_none() && parse("/usr:x").is_none());
         assert!(parse("/no/such:/x").is_none());
+    }
+
+    #[test]
+    fn canonical_paths_are_those_of_the_library() {
+        let mut canonical = Canonical::default();
+        for path in [
+            "/bin",
+            "/usr/bin",
+            "/usr/bin/",
+            "/usr/bin/.",
+            "/usr/../usr/lib",
+            "/",
+            "/etc/passwd",
+            "/etc/passwd/",
+            "/no/such",
+            "/etc/passwd/x",
+            "/proc/self/exe",
+            ".",
+        ] {
+            let (ours, theirs) = (canonical.of(Path::new(path)), std::fs::canonicalize(path));
+            let kind = |r: &Result<PathBuf, Error>| r.as_ref().map_err(Error::raw_os_error).cloned();
+            assert_eq!(kind(&ours), kind(&theirs), "{path}");
+        }
     }
 
     #[test]
