@@ -118,7 +118,7 @@ pub struct Session {
     /// Some program has been started through its interpreter, unknown to the kernel.
     pub carries: Arc<AtomicBool>,
     /// Call sites that stop for nothing may be changed; which names need a look ([`crate::tracer::resident`]).
-    pub patches: Option<[u64; 4]>,
+    pub patches: Option<prun_arch::resident::Complex>,
     /// On which CPU tasks run.
     pub placement: Arc<Placement>,
     /// How tasks are traced.

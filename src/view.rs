@@ -68,6 +68,11 @@ impl View {
         self.merged.binary_search(&id).is_ok()
     }
 
+    /// Inode numbers of those directories.
+    pub fn merged_inodes(&self) -> impl Iterator<Item = u64> {
+        self.merged.iter().map(|&(_, inode)| inode)
+    }
+
     /// Writes the guest path of a host path to `out`; false where the guest cannot see it.
     pub fn guest(&self, host: &[u8], out: &mut Buf<PATH_MAX>) -> bool {
         self.reverse.guest(&self.table, host, out)

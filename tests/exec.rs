@@ -291,3 +291,37 @@ fn a_guest_of_root_has_its_own_rights() {
         assert_eq!(ours.status.code(), Some(status), "{argv:?}");
     }
 }
+
+/// A handler may leave by siglongjmp(3), and be interrupted by another, wherever the call was.
+#[test]
+fn handlers_may_jump_out_of_calls() {
+    let dir = folder(Who::User);
+    let d = dir.path();
+    std::fs::write(
+        d.join("j.c"),
+        "#include <fcntl.h>\n#include <setjmp.h>\n#include <signal.h>\n#include <stdio.h>\n#include <sys/stat.h>\n#include <sys/time.h>\n#include <unistd.h>\n\
+         static sigjmp_buf env; static volatile int jumps, nested, armed;\n\
+         static void usr1(int s) { struct stat st; (void)s; if (stat(\"/mnt/f\", &st) == 0 && st.st_size == 4) nested++; }\n\
+         static void alrm(int s) { struct stat st; (void)s; raise(SIGUSR1); if (stat(\"/mnt/none\", &st) == 0) _exit(9); if (armed) { jumps++; siglongjmp(env, 1); } }\n\
+         int main(void) { struct sigaction a = {.sa_handler = alrm, .sa_flags = SA_RESTART}, b = {.sa_handler = usr1}; sigaction(SIGALRM, &a, 0); sigaction(SIGUSR1, &b, 0);\n\
+         struct itimerval t = {{0, 300}, {0, 300}}; setitimer(ITIMER_REAL, &t, 0); volatile int bad = 0, i;\n\
+         for (i = 0; i < 40000; i++) { if (sigsetjmp(env, 1)) { armed = 0; continue; } armed = 1; struct stat st; int r = stat(\"/mnt/f\", &st);\n\
+         int fd = open(\"/mnt/f\", O_RDONLY); armed = 0; char c[5] = \"\"; if (r != 0 || st.st_size != 4 || fd < 0 || read(fd, c, 4) != 4 || c[0] != 'd') bad++; if (fd >= 0) close(fd); }\n\
+         struct itimerval off = {{0, 0}, {0, 0}}; setitimer(ITIMER_REAL, &off, 0); printf(\"jumps %d nested %d bad %d\\n\", jumps > 0, nested > 0, bad); return bad != 0; }\n",
+    )
+    .expect("ours");
+    std::fs::write(d.join("f"), "data").expect("ours");
+    let (source, program) = (d.join("j.c").display().to_string(), d.join("j").display().to_string());
+    good(Who::Me, &["gcc", "-O1", "-Wno-clobbered", "-o", &program, &source]);
+    let (prun, bind) = (prun(), format!("{}:/mnt", d.display()));
+    for engine in ENGINES {
+        let output = command(Who::User, &[&prun, "-b", &bind, &program]).env("PRUN_ENGINE", engine).output();
+        let output = output.expect("it starts");
+        assert_eq!(
+            text(&output),
+            "jumps 1 nested 1 bad 0\n",
+            "{engine} {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}

@@ -144,3 +144,26 @@ fn a_bound_name_is_never_simple() {
     assert!(out.lines().any(|l| l == format!("zebra {inode}")), "{out}");
     assert_eq!(out.lines().count(), 42);
 }
+
+/// What is listed is what can be opened, also by a program whose listings have ceased to stop.
+#[test]
+fn a_merged_listing_is_never_simple() {
+    let (dir, other) = (folder(Who::User), folder(Who::User));
+    std::fs::write(other.path().join("x"), "").expect("ours");
+    for i in 0..60 {
+        std::fs::create_dir_all(dir.path().join(format!("s{i}/t"))).expect("ours");
+    }
+    let d = dir.path().display().to_string();
+    let bind = |at: &str| format!("{}:{d}/{at}", other.path().display());
+    let (one, two) = (bind("s59/new"), bind("s3/t/new"));
+    let out = under(Who::User, &["-b", &one, "-b", &two, "find", &d, "-name", "x"]);
+    let mut found: Vec<&str> = out.lines().collect();
+    found.sort_unstable();
+    assert_eq!(found, [format!("{d}/s3/t/new/x"), format!("{d}/s59/new/x")], "{out}");
+    let prun = prun();
+    let output = run(Who::User, &[&prun, "--stats", "-b", &one, "find", &d]);
+    let stats = String::from_utf8_lossy(&output.stderr);
+    let line = stats.lines().find_map(|l| l.strip_prefix("prun:")?.strip_suffix(" getdents64"));
+    let stops = line.and_then(|l| l.trim().parse::<u64>().ok()).expect("they are counted");
+    assert!(stops < 40, "of 242 listings few stop: {stops}");
+}

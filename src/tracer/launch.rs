@@ -329,10 +329,10 @@ fn prepare(
 
     let mut session = Session::new(view, region, tracing, placement);
     if config.patches && engine == Engine::OneStop && trace.is_none() {
-        let complex = resident::complex(&session.view.table);
+        let complex = resident::complex(&session.view);
         session
             .region
-            .set_resident(&prun_arch::resident::pages(complex))
+            .set_resident(&prun_arch::resident::pages(&complex))
             .map_err(|e| Failure::new("write to the memory shared with the guest", "", e))?;
         session.patches = Some(complex);
     }

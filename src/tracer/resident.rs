@@ -9,21 +9,21 @@
 
 use crate::session::Session;
 use crate::tracee::{Site, Task, memory};
-use crate::view::Table;
+use crate::view::View;
+use prun_arch::resident::{Complex, add};
 use prun_arch::{Regs, resident};
 
 /// Stops at one site before it is changed: changing it costs about as much as that many.
 const OFTEN: u32 = 8;
 
-/// First bytes of names that have to be looked up by the tracer.
-pub fn complex(table: &Table) -> [u64; 4] {
-    if table.any_placeholder() || table.any_read_only() {
-        return [u64::MAX; 4];
+/// What the tracer has to look at in this view.
+pub fn complex(view: &View) -> Complex {
+    let mut all = Complex::default();
+    if view.table.any_placeholder() || view.table.any_read_only() {
+        all.names = [u64::MAX; 4];
     }
-    let mut all = [0; 4];
-    for byte in table.names().filter_map(|name| name.first()) {
-        all[usize::from(*byte) / 64] |= 1 << (byte % 64);
-    }
+    view.table.names().filter_map(|name| name.first()).for_each(|&byte| add(&mut all.names, byte));
+    view.merged_inodes().for_each(|inode| add(&mut all.listings, inode as u8));
     all
 }
 

@@ -1,10 +1,11 @@
 //! Code that answers calls in the tracee, so that they need not stop: lookups of one name in a directory that is open,
-//! and fstat(3).
+//! listings, and fstat(3).
 //!
 //! Programs that walk trees (find, du, tar, rm -r) ask newfstatat(2) and openat(2) for one name at a time in a
 //! directory they have open, without following a link. If no binding has such a name, the call means the same to host
 //! and guest. glibc's fstat(3), from 2.33 to 2.38, is newfstatat(2) with an empty path. No filter can tell these calls
-//! from others: filters do not see memory.
+//! from others: filters do not see memory. Nor do they know which directory getdents64(2) is about; the stub asks
+//! fstat(2), into the very buffer that the entries will be written to, and compares a byte of the inode's number.
 //!
 //! A call site, `mov $nr,%eax; syscall`, is seven bytes, as many as `mov $stub,%eax; jmp *%rax` with a stub below 4 GiB:
 //! rax is about to be overwritten anyway, and threads that are inside the call return behind the site, which stays as
@@ -14,9 +15,8 @@
 //! does. A path that cannot be read faults in the stub; the tracer sees the signal first and sends the task the slow
 //! way, where the kernel answers `EFAULT`.
 //!
-//! There are [`COUNT`] stubs of [`BLOCK`] bytes, half of them for each of the two calls. Behind the code of each lie a
-//! bitmap of the first bytes of names that are not simple, and the address that its site returns to, which the tracer
-//! writes.
+//! There are [`COUNT`] stubs of [`BLOCK`] bytes, a third of them for each of the three calls. Behind the code of each lie
+//! the bitmap of what is not simple ([`Complex`]), and the address that its site returns to, which the tracer writes.
 #![allow(unsafe_code)]
 
 use super::{CALL_LEN, Regs};
@@ -26,7 +26,7 @@ use super::{CALL_LEN, Regs};
 pub const AT: u64 = 0x2_0000;
 /// Bytes of the part from which calls are allowed, and of the part behind it, from which they stop.
 pub const PART: u64 = 0x1000;
-/// Stubs; the first half serves newfstatat(2), the second openat(2).
+/// Stubs; each call has a third of them.
 pub const COUNT: usize = 16;
 /// Bytes of a stub and its data.
 const BLOCK: u64 = 256;
@@ -39,6 +39,9 @@ const RETURN: u64 = 0xf8;
 
 const NR_STAT: u32 = 262;
 const NR_OPEN: u32 = 257;
+const NR_LIST: u32 = 217;
+/// `sizeof(struct stat)`.
+const STAT_LEN: u32 = 144;
 const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 const AT_EMPTY_PATH: u32 = 0x1000;
 const O_NOFOLLOW: u32 = 0x2_0000;
@@ -57,6 +60,27 @@ core::arch::global_asm!(
         lahf                            # the flags go to ah and al
         seto al
     .Lsaved_\name:
+    .if \nr == {list}
+        cmp edx, {stat_len}
+        jb .Lslow_\name
+        add al, 0x7f                    # overflows if it was one
+        sahf
+    .Lrestored_\name:
+        mov eax, 5                      # fstat
+        syscall
+        mov ecx, eax
+        lahf
+        seto al
+    .Lagain_\name:
+        test ecx, ecx
+        jne .Lslow_\name
+        movzx ecx, byte ptr [rsi + 8]   # st_ino
+        bt dword ptr [rip + prun_\name + {bitmap}], ecx
+        jc .Lslow_\name
+        add al, 0x7f
+        sahf
+    .Lready_\name:
+    .else
     .if \nr == {stat}
         cmp r10d, {empty_path}
         je .Lempty_\name
@@ -78,9 +102,10 @@ core::arch::global_asm!(
         je .Lslow_\name
         test ecx, ecx
         jne .Lnext_\name
-    .Lready_\name:
-        add al, 0x7f                    # overflows if it was one
+        add al, 0x7f
         sahf
+    .Lrestored_\name:
+    .endif
         mov eax, \nr
     .Lcall_\name:
         syscall
@@ -93,18 +118,25 @@ core::arch::global_asm!(
         jne .Lslow_\name
         test edi, edi
         js .Lslow_\name
-    .Lplain_\name:
         add al, 0x7f
         sahf
-        mov eax, 5                      # fstat
+    .Lready_\name:
+        mov eax, 5
         xchg rsi, rdx
     .Lfstat_\name:
         syscall
         xchg rsi, rdx
         jmp .Lback_\name
     .else
-    .Lplain_\name:
     .Lfstat_\name:
+    .endif
+    .if \nr == {stat}
+    .equ .Lother_\name, .Lempty_\name
+    .elseif \nr == {list}
+    .equ .Lother_\name, .Lagain_\name
+    .else
+    .equ .Lother_\name, .Lslow_\name
+    .equ .Lready_\name, .Lslow_\name
     .endif
     .Lslow_\name:
         add al, 0x7f
@@ -114,16 +146,20 @@ core::arch::global_asm!(
     .Lend_\name:
         .org prun_\name + {block}, 0xcc
     prun_\name\()_marks:
-        .byte .Lsaved_\name - prun_\name, .Lready_\name - prun_\name, .Lcall_\name - prun_\name
-        .byte .Lback_\name - prun_\name, .Lempty_\name - prun_\name, .Lplain_\name - prun_\name
-        .byte .Lfstat_\name - prun_\name, .Lslow_\name - prun_\name, .Lend_\name - prun_\name
+        .byte .Lsaved_\name - prun_\name, .Lrestored_\name - prun_\name, .Lother_\name - prun_\name
+        .byte .Lready_\name - prun_\name, .Lcall_\name - prun_\name, .Lback_\name - prun_\name
+        .byte .Lempty_\name - prun_\name, .Lfstat_\name - prun_\name, .Lslow_\name - prun_\name
+        .byte .Lend_\name - prun_\name
     .endm
     prun_stub stat, {stat}
     prun_stub open, {open}
+    prun_stub list, {list}
     .popsection
     "#,
     stat = const NR_STAT,
     open = const NR_OPEN,
+    list = const NR_LIST,
+    stat_len = const STAT_LEN,
     empty_path = const AT_EMPTY_PATH,
     nofollow = const AT_SYMLINK_NOFOLLOW,
     open_bits = const O_NOFOLLOW | O_CHANGES,
@@ -137,20 +173,24 @@ core::arch::global_asm!(
 unsafe extern "C" {
     static prun_stat: [u8; BLOCK as usize];
     static prun_open: [u8; BLOCK as usize];
+    static prun_list: [u8; BLOCK as usize];
     static prun_stat_marks: Marks;
     static prun_open_marks: Marks;
+    static prun_list_marks: Marks;
 }
 
-/// Offsets in a stub's code, in the order of its labels.
+/// Offsets in a stub's code, in the order of its labels. The flags are in ax from `saved` to `restored`, from `other` to
+/// `ready` and in the three bytes from `slow` on.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Marks {
     saved: u8,
+    restored: u8,
+    other: u8,
     ready: u8,
     call: u8,
     back: u8,
     empty: u8,
-    plain: u8,
     fstat: u8,
     slow: u8,
     end: u8,
@@ -161,36 +201,42 @@ struct Marks {
 enum Kind {
     Stat,
     Open,
+    List,
 }
 
 impl Kind {
+    const ALL: [Self; 3] = [Kind::Stat, Kind::Open, Kind::List];
+
     fn of(index: usize) -> Self {
-        if index < COUNT / 2 { Kind::Stat } else { Kind::Open }
+        Self::ALL[index % 3]
     }
 
     fn number(self) -> u32 {
         match self {
             Kind::Stat => NR_STAT,
             Kind::Open => NR_OPEN,
+            Kind::List => NR_LIST,
         }
     }
 
     fn code(self) -> &'static [u8; BLOCK as usize] {
-        // SAFETY: both are constant and defined above, of this size.
+        // SAFETY: all are constant and defined above, of this size.
         unsafe {
             match self {
                 Kind::Stat => &prun_stat,
                 Kind::Open => &prun_open,
+                Kind::List => &prun_list,
             }
         }
     }
 
     fn marks(self) -> Marks {
-        // SAFETY: both are constant and defined above, of this size.
+        // SAFETY: all are constant and defined above, of this size.
         unsafe {
             match self {
                 Kind::Stat => prun_stat_marks,
                 Kind::Open => prun_open_marks,
+                Kind::List => prun_list_marks,
             }
         }
     }
@@ -201,18 +247,34 @@ impl Kind {
     }
 }
 
-/// The two pages. A name that begins with a byte whose bit is set in `complex` is looked up the slow way, as are empty
-/// ones and those that begin with a dot or a slash.
-pub fn pages(complex: [u64; 4]) -> Vec<u8> {
+/// What has to be looked at by the tracer, as sets of bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Complex {
+    /// First bytes of names; empty names and those that begin with a dot or a slash are complex anyway.
+    pub names: [u64; 4],
+    /// Lowest bytes of the inode numbers of directories that list other things than the host's.
+    pub listings: [u64; 4],
+}
+
+/// Adds a byte to a set.
+pub fn add(set: &mut [u64; 4], byte: u8) {
+    set[usize::from(byte) / 64] |= 1 << (byte % 64);
+}
+
+fn has(set: &[u64; 4], byte: u8) -> bool {
+    set[usize::from(byte) / 64] & 1 << (byte % 64) != 0
+}
+
+/// The two pages.
+pub fn pages(complex: &Complex) -> Vec<u8> {
     let mut pages = vec![0xcc; 2 * PART as usize];
-    let mut bitmap = complex;
-    for byte in [0, b'.', b'/'] {
-        bitmap[usize::from(byte) / 64] |= 1 << (byte % 64);
-    }
+    let mut names = complex.names;
+    [0, b'.', b'/'].into_iter().for_each(|byte| add(&mut names, byte));
     for index in 0..COUNT {
         let kind = Kind::of(index);
         let at = index * BLOCK as usize;
         pages[at..][..BLOCK as usize].copy_from_slice(kind.code());
+        let bitmap = if kind == Kind::List { &complex.listings } else { &names };
         for (i, word) in bitmap.iter().enumerate() {
             pages[at + BITMAP as usize + 8 * i..][..8].copy_from_slice(&word.to_le_bytes());
         }
@@ -226,24 +288,23 @@ pub fn pages(complex: [u64; 4]) -> Vec<u8> {
     pages
 }
 
-/// Whether a stub would make this call, whose path is `path`, without a stop; `complex` is that of [`pages`].
-pub fn serves(number: u32, args: &[u64; 6], path: &[u8], complex: &[u64; 4]) -> bool {
-    let simple = || {
-        path.first().is_some_and(|&b| {
-            b != b'.' && complex[usize::from(b) / 64] & 1 << (b % 64) == 0 && !path.contains(&b'/')
-        })
-    };
+/// Whether a stub would make this call, whose path is `path`, without a stop; of a listing it is known already that it
+/// is the host's.
+pub fn serves(number: u32, args: &[u64; 6], path: &[u8], complex: &Complex) -> bool {
+    let simple =
+        || path.first().is_some_and(|&b| b != b'.' && !has(&complex.names, b)) && !path.contains(&b'/');
     match number {
         NR_STAT if args[3] as u32 == AT_EMPTY_PATH => path.is_empty() && args[0] as i32 >= 0,
         NR_STAT => args[3] as u32 == AT_SYMLINK_NOFOLLOW && simple(),
         NR_OPEN => args[2] as u32 & (O_NOFOLLOW | O_CHANGES) == O_NOFOLLOW && simple(),
+        NR_LIST => args[2] as u32 >= STAT_LEN,
         _ => false,
     }
 }
 
 /// The bytes of a call site for `number`; `None` where no stub serves it.
 pub fn site(number: u32) -> Option<[u8; SITE_LEN]> {
-    [Kind::Stat, Kind::Open].into_iter().find(|k| k.number() == number).map(Kind::site)
+    Kind::ALL.into_iter().find(|k| k.number() == number).map(Kind::site)
 }
 
 /// The `nth` stub for `number`; `None` when there are no more.
@@ -280,6 +341,19 @@ struct Place {
     marks: Marks,
 }
 
+impl Place {
+    /// Whether the flags are in ax.
+    fn holds_flags(&self) -> bool {
+        let m = &self.marks;
+        let within = |from: u8, to: u64| (u64::from(from)..to).contains(&self.offset);
+        // `add` and `sahf` are two bytes and one.
+        !self.slow
+            && (within(m.saved, m.restored.into())
+                || within(m.other, m.ready.into())
+                || within(m.slow, u64::from(m.slow) + 3))
+    }
+}
+
 fn place(regs: &Regs) -> Option<Place> {
     let index = stub_of(regs)?;
     let offset = regs.ip() - AT;
@@ -288,19 +362,16 @@ fn place(regs: &Regs) -> Option<Place> {
 
 /// Whether the fault that a task has come to is that of an unreadable path; the call is then made as it was.
 pub fn sidestep(regs: &mut Regs) -> bool {
-    let Some(Place { slow: false, offset, marks }) = place(regs) else { return false };
-    let looks = (u64::from(marks.saved)..u64::from(marks.ready)).contains(&offset)
-        || (u64::from(marks.empty)..u64::from(marks.plain)).contains(&offset);
-    if looks {
-        regs.0.rip += u64::from(marks.slow).wrapping_sub(offset);
-    }
-    looks
+    let Some(place) = place(regs).filter(Place::holds_flags) else { return false };
+    regs.0.rip += u64::from(place.marks.slow).wrapping_sub(place.offset);
+    true
 }
 
 /// Gives a task in a stub, whose site returns to `ret`, what it would have without: before the call it stands at its
 /// site again, after it behind it. A call that the kernel is about to restart stays where it is.
 pub fn fix_up(regs: &mut Regs, ret: u64) {
-    let Some(Place { slow, offset, marks }) = place(regs) else { return };
+    let Some(place) = place(regs) else { return };
+    let Place { slow, offset, marks } = place;
     let at = |mark: u8| u64::from(mark);
     let after_slow = SITE_LEN as u64;
     let after = if slow {
@@ -318,10 +389,7 @@ pub fn fix_up(regs: &mut Regs, ret: u64) {
         return;
     }
     if !slow {
-        // `add` and `sahf` are two bytes and one.
-        let saved = |from: u8, to: u8| (at(from)..at(to) + 3).contains(&offset);
-        if saved(marks.saved, marks.ready) || saved(marks.empty, marks.plain) || saved(marks.slow, marks.slow)
-        {
+        if place.holds_flags() {
             restore_flags(regs);
         }
         let swapped = at(marks.fstat)..at(marks.fstat) + CALL_LEN + 1;
@@ -363,17 +431,19 @@ mod tests {
     /// them, with every register compared.
     #[test]
     fn the_code_is_where_its_marks_say() {
-        for kind in [Kind::Stat, Kind::Open] {
+        for kind in Kind::ALL {
             let (code, m) = (kind.code(), kind.marks());
             assert_eq!(code[usize::from(m.call)..][..2], [0x0f, 0x05], "{kind:?}");
-            assert_eq!(code[usize::from(m.ready)..][..3], [0x04, 0x7f, 0x9e]);
-            assert_eq!(code[usize::from(m.slow)..][..3], [0x04, 0x7f, 0x9e]);
+            for restored in [m.restored, m.ready, m.slow + 3] {
+                let sahf = kind == Kind::Open && restored == m.ready;
+                assert_eq!(code[usize::from(restored) - 3..][..3] == [0x04, 0x7f, 0x9e], !sahf, "{kind:?}");
+            }
             assert_eq!(m.back, m.call + 2);
             assert!(u64::from(m.end) <= BITMAP);
         }
         assert_eq!(Kind::Stat.code()[usize::from(Kind::Stat.marks().fstat)..][..2], [0x0f, 0x05]);
-        let pages = pages([0; 4]);
-        let slow = &pages[PART as usize + 256..][..12];
+        let pages = pages(&Complex::default());
+        let slow = &pages[PART as usize + 3 * 256..][..12];
         assert_eq!(slow[..8], [0xb8, 6, 1, 0, 0, 0x0f, 5, 0xe9]);
         let target = i32::from_le_bytes(slow[8..].try_into().expect("4")) + PART as i32 + 12;
         assert_eq!(target, i32::from(Kind::Stat.marks().back));
@@ -385,7 +455,7 @@ mod tests {
         for (offset, flags) in [
             (0, 0),
             (u64::from(m.saved), 0x885),
-            (u64::from(m.ready) + 2, 0x885),
+            (u64::from(m.restored) - 1, 0x885),
             (u64::from(m.call), 0),
             (u64::from(m.slow), 0x885),
         ] {
@@ -399,11 +469,11 @@ mod tests {
             assert_eq!((regs.0.rip, regs.0.rsi, regs.0.rdx), (rip, 2, 1), "{offset:#x}");
         }
         for offset in [u64::from(m.back), u64::from(m.back) + 7, u64::from(m.fstat) + 5, PART + 7] {
-            let mut regs = at(2, offset);
+            let mut regs = at(6, offset);
             fix_up(&mut regs, RET);
             assert_eq!((regs.0.rip, regs.0.rcx, regs.0.rsi), (RET, RET, 1), "{offset:#x}");
         }
-        let mut regs = at(9, u64::from(Kind::Open.marks().back));
+        let mut regs = at(1, u64::from(Kind::Open.marks().back));
         (regs.0.orig_rax, regs.0.rax) = (257, -512i64 as u64);
         let before = regs.0.rip;
         fix_up(&mut regs, RET);
@@ -412,7 +482,7 @@ mod tests {
 
     #[test]
     fn what_a_stub_serves() {
-        let none = [0; 4];
+        let none = Complex::default();
         let stat = |flags: u32, path: &[u8]| serves(NR_STAT, &[3, 0, 0, u64::from(flags), 0, 0], path, &none);
         assert!(stat(AT_EMPTY_PATH, b"") && stat(AT_SYMLINK_NOFOLLOW, b"name"));
         assert!(!stat(AT_EMPTY_PATH, b"x") && !stat(AT_SYMLINK_NOFOLLOW, b"a/b") && !stat(0, b"name"));
@@ -430,11 +500,11 @@ mod tests {
                 && !open(O_NOFOLLOW | 0x41_0000)
         );
         let mut complex = none;
-        complex[1] |= 1 << (b'n' % 64);
+        add(&mut complex.names, b'n');
         assert!(!serves(NR_OPEN, &[3, 0, u64::from(O_NOFOLLOW), 0, 0, 0], b"nix", &complex));
         assert_eq!(
-            (stub(NR_STAT, 0), stub(NR_OPEN, 0), stub(NR_OPEN, 8), site(1)),
-            (Some(0), Some(8), None, None)
+            (stub(NR_STAT, 0), stub(NR_OPEN, 0), stub(NR_OPEN, 5), site(1)),
+            (Some(0), Some(1), None, None)
         );
     }
 }
