@@ -44,7 +44,16 @@ fn paths(
     reference: impl Fn(&str) -> Vec<String>,
     at: Option<&str>,
 ) {
-    let dir = folder(Who::User);
+    paths_in(&folder(Who::User), engine, prefix, reference, at);
+}
+
+fn paths_in(
+    dir: &tempfile::TempDir,
+    engine: &str,
+    prefix: impl Fn(&str) -> Vec<String>,
+    reference: impl Fn(&str) -> Vec<String>,
+    at: Option<&str>,
+) {
     let work = dir.path().join("w");
     let work_text = work.display().to_string();
     let once = |front: Vec<String>, engine: Option<&str>| {
@@ -77,6 +86,17 @@ fn paths(
 fn identity_root() {
     for engine in ENGINES {
         paths(engine, |_| vec![prun(), "--".into()], |_| vec![], None);
+    }
+}
+
+/// In a folder that is not on the root's mount: `RESOLVE_NO_XDEV` counts from where a path starts.
+#[test]
+fn on_another_mount() {
+    let dir = tempfile::Builder::new().prefix("prun-work").tempdir_in("/dev/shm").expect("memory");
+    good(Who::Me, &["chmod", "755", &dir.path().display().to_string()]);
+    give(dir.path(), Who::User);
+    for engine in ENGINES {
+        paths_in(&dir, engine, |_| vec![prun(), "--".into()], |_| vec![], None);
     }
 }
 
