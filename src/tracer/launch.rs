@@ -328,6 +328,7 @@ fn prepare(
     drop(go);
 
     let mut session = Session::new(view, region, tracing, placement);
+    // A trace has a line for each call, so each has to stop.
     if config.patches && engine == Engine::OneStop && trace.is_none() {
         let complex = resident::complex(&session.view.table);
         session
