@@ -432,3 +432,29 @@ fn a_proc_that_hides() {
     assert!(out.contains("hidepid=") && out.ends_with("/mnt/bin\n"), "{out}");
     assert!(out.contains("the engine one-stop"), "{out}");
 }
+
+/// What keeps prun from starting is said with what to do about it, at every place.
+#[test]
+fn every_failure_names_a_cure() {
+    let mut places = 0;
+    let mut look = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(path) = look.pop() {
+        if path.is_dir() {
+            look.extend(std::fs::read_dir(&path).expect("ours").map(|e| e.expect("ours").path()));
+            continue;
+        }
+        let Ok(source) = std::fs::read_to_string(&path) else { continue };
+        let source = source.split("#[cfg(test)]").next().expect("something");
+        for after in source.split("Failure::new(").skip(1) {
+            places += 1;
+            let near: String = after.chars().take(700).collect();
+            assert!(
+                near.contains(".hint("),
+                "{}: Failure::new({}",
+                path.display(),
+                &near[..near.len().min(200)]
+            );
+        }
+    }
+    assert!(places > 20, "{places}");
+}
