@@ -112,7 +112,9 @@ impl Config {
             cli.command
         };
         let c = |text: Vec<u8>| {
-            CString::new(text).map_err(|e| Failure::new("pass on an argument", "", Error::other(e)))
+            CString::new(text).map_err(|e| {
+                Failure::new("pass on an argument", "", Error::other(e)).hint("leave the NUL byte out")
+            })
         };
         Ok(Self {
             dialect: cli.dialect,

@@ -134,7 +134,7 @@ pub struct Capabilities {
     /// Newer calls that the kernel does not have, and that older ones can stand in for.
     pub missing: Missing,
     /// The signal that ended the experiments before their end.
-    lost: Option<i32>,
+    pub lost: Option<i32>,
     /// How long they took.
     pub spent: Duration,
 }

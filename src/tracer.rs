@@ -1,6 +1,7 @@
 //! The event loop: what the kernel says of each tracee, and how it goes on.
 //!
 //! * [`ptrace`]: the requests, raw. * [`launch`]: front, tracer and command are three processes; see there.
+//! * [`command`]: what the command does before it is executed.
 //! * [`load`]: the stops around execve(2). * [`unlock`]: programs that cannot be read. * [`newborn`]: new tasks.
 //! * [`plain`]: the engine without a filter. * [`resident`]: calls that need not stop again.
 //! * [`team`]: the tracer's threads. * [`handoff`]: a task goes from one to another. * [`placement`]: on which CPU
@@ -27,6 +28,7 @@ pub mod placement;
 pub mod ptrace;
 pub mod team;
 
+mod command;
 mod load;
 mod newborn;
 mod plain;

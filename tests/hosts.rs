@@ -390,3 +390,71 @@ fn strict_names_what_is_not_exact_once() {
         assert!(text(&output).contains("x32 -> -ENOSYS"));
     }
 }
+
+/// What a file system refuses is passed on as it is.
+#[test]
+fn a_home_without_links_attributes_and_locks() {
+    let rules = "link=1,linkat=1,setxattr=95,lsetxattr=95,getxattr=95,lgetxattr=95,flock=37,rename=18,renameat=18,renameat2=18";
+    let dir = folder(Who::User);
+    std::fs::write(dir.path().join("f"), "").expect("ours");
+    let d = dir.path().display().to_string();
+    let script = "\
+import os, fcntl
+def t(f, *a):
+    try: print(f.__name__, f(*a))
+    except OSError as e: print(f.__name__, e.errno)
+t(os.link, 'f', 'g'); t(os.setxattr, 'f', 'user.x', b'y'); t(os.getxattr, 'f', 'user.x'); t(os.rename, 'f', 'g')
+t(fcntl.flock, os.open('f', os.O_RDONLY), fcntl.LOCK_EX)
+";
+    let behind = [&guest(), "hostile", rules];
+    let native = good(Who::User, &[&behind[..], &["env", "-C", &d, "python3", "-c", script]].concat());
+    assert_eq!(native, "link 1\nsetxattr 95\ngetxattr 95\nrename 18\nflock 37\n");
+    for engine in ENGINES {
+        let variable = format!("PRUN_ENGINE={engine}");
+        let bind = format!("{d}:/home/me");
+        let under = ["env", &variable, &prun(), "-b", &bind, "-w", "/home/me", "python3", "-c", script];
+        assert_eq!(good(Who::User, &[&behind[..], &under].concat()), native, "{engine}");
+    }
+}
+
+/// /proc shows a user its own processes only: those are all that prun looks at.
+#[test]
+fn a_proc_that_hides() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let user = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    let script = format!(
+        "mount -t proc -o hidepid=2 proc /proc && {user} '{0}' --doctor && {user} '{0}' -b /usr:/mnt ls -d /mnt/bin",
+        prun()
+    );
+    let out = good(Who::Me, &["unshare", "-m", "sh", "-c", &script]);
+    assert!(out.contains("hidepid=") && out.ends_with("/mnt/bin\n"), "{out}");
+    assert!(out.contains("the engine one-stop"), "{out}");
+}
+
+/// What keeps prun from starting is said with what to do about it, at every place.
+#[test]
+fn every_failure_names_a_cure() {
+    let mut places = 0;
+    let mut look = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(path) = look.pop() {
+        if path.is_dir() {
+            look.extend(std::fs::read_dir(&path).expect("ours").map(|e| e.expect("ours").path()));
+            continue;
+        }
+        let Ok(source) = std::fs::read_to_string(&path) else { continue };
+        let source = source.split("#[cfg(test)]").next().expect("something");
+        for after in source.split("Failure::new(").skip(1) {
+            places += 1;
+            let near: String = after.chars().take(700).collect();
+            assert!(
+                near.contains(".hint("),
+                "{}: Failure::new({}",
+                path.display(),
+                &near[..near.len().min(200)]
+            );
+        }
+    }
+    assert!(places > 20, "{places}");
+}

@@ -158,3 +158,25 @@ fn programs_that_move_and_remove_leave_the_hosts_files_alone() {
     assert!(out.contains("cannot remove 'm': Device or resource busy"), "{out}");
     assert!(dir.path().join("m").is_dir() && shown.path().is_dir() && !dir.path().join("other").exists());
 }
+
+/// The host's path is shorter than the guest's.
+#[test]
+fn openat2_through_a_binding_with_a_long_name() {
+    for engine in ENGINES {
+        let output = command(
+            Who::User,
+            &[
+                &prun(),
+                "-b",
+                "/usr:/mnt/a/very/long/place/for",
+                &guest(),
+                "openat2",
+                "/mnt/a/very/long/place/for/bin/env",
+            ],
+        )
+        .env("PRUN_ENGINE", engine)
+        .output()
+        .expect("it starts");
+        assert_eq!(text(&output), "0 ok\n1 -EXDEV\n2 ok\n4 ok\n", "{engine}");
+    }
+}

@@ -152,8 +152,11 @@ pub(super) fn parse(text: &OsStr, canonical: &mut Canonical) -> Result<Option<Bi
         Some(guest) if guest.as_bytes()[0] == b'/' => guest.into(),
         Some(_) => return bad("GUEST is not absolute"),
         // `-b DIR` with a relative DIR is shown where it is.
-        None => std::path::absolute(path)
-            .map_err(|e| Failure::new("use the binding", &path.to_string_lossy(), e))?,
+        None => std::path::absolute(path).map_err(|e| {
+            Failure::new("use the binding", &path.to_string_lossy(), e).hint(
+                "the current directory is gone or closed to this user: start elsewhere, or name HOST from /",
+            )
+        })?,
     };
     let real = match canonical.of(path) {
         Ok(real) => real,

@@ -87,6 +87,9 @@ pub fn text(found: &Capabilities, wanted: Option<Engine>) -> (String, bool) {
         };
         out += &format!("ok the seccomp stop comes {order} the stop at a call's beginning\n");
     }
+    if let Some(signal) = found.lost {
+        out += &format!("   signal {signal} has ended the child before all was tried\n");
+    }
     for (_, remark) in remarks(&host) {
         out += &format!("   {remark}\n");
     }

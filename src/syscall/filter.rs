@@ -119,8 +119,8 @@ pub fn decide(number: u32, args: &[u64; 6], ip: u64, needs: &Needs) -> Decision 
         Verdict::Check(When::SetsAttributes) => ATTRIBUTE_REQUESTS.contains(&low(1)),
         Verdict::Check(_) => true,
     };
-    let start = resident::AT;
-    if stops && !(start..start + resident::PART).contains(&ip) { Decision::Stop } else { Decision::Allow }
+    let window = resident::AT..resident::AT + resident::PART;
+    if stops && !window.contains(&ip) { Decision::Stop } else { Decision::Allow }
 }
 
 /// The whole program, for tracees of the native ABI; calls of every other ABI answer `ENOSYS`.

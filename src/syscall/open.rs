@@ -97,22 +97,22 @@ impl Call<'_> {
         let before = self.args[1];
         let mark =
             self.open_path(Some(self.args[0]), 1, flags as i32, Restrict(resolve & !libc::RESOLVE_CACHED))?;
+        // In the host's own root its mounts are the guest's, and they are counted from where the guest's path starts.
+        let own = resolve & Restrict::NO_XDEV != 0
+            && self.args[1] != before
+            && self.session.view.table.node(crate::view::NodeId::ROOT).is_identity()
+            && self.session.resolver.host().starts_with(self.session.resolver.guest());
+        if own {
+            self.args[1] = before;
+        }
         if self.args[1] == before && mark != 0 {
             how[..8].copy_from_slice(&(flags | mark as u64).to_ne_bytes());
             self.args[2] = self.slot.push(&how)?;
             self.args[3] = HOW_LEN as u64;
         }
         if self.args[1] != before {
-            // In the host's own root its mounts are the guest's; elsewhere the way to a binding may cross some.
-            let host_mounts = if self.session.view.table.node(crate::view::NodeId::ROOT).is_identity()
-                && self.session.resolver.guest()
-                    == &self.session.resolver.host()[..self.session.resolver.guest().len()]
-            {
-                Restrict::NO_XDEV
-            } else {
-                0
-            };
-            let keep = resolve & (!(Restrict::NO_XDEV | Restrict::BENEATH | Restrict::IN_ROOT) | host_mounts);
+            // The way to a binding may cross mounts of the host.
+            let keep = resolve & !(Restrict::NO_XDEV | Restrict::BENEATH | Restrict::IN_ROOT);
             how[..8].copy_from_slice(&(flags | mark as u64).to_ne_bytes());
             how[16..24].copy_from_slice(&keep.to_ne_bytes());
             self.args[2] = self.slot.push(&how)?;

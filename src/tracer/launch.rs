@@ -11,12 +11,12 @@
 
 use super::placement::Placement;
 use super::ptrace::{self, Resume, Status};
-use super::{Engine, Tracer, Tracing, resident};
+use super::{Engine, Tracer, Tracing, command, resident};
 use crate::config::Config;
 use crate::cost::{self, Kind};
 use crate::doctor::{Capabilities, advice};
 use crate::emulate::Emulation;
-use crate::error::{CANNOT_EXECUTE, CANNOT_START, Failure, NOT_FOUND};
+use crate::error::{CANNOT_START, Failure};
 use crate::host::HostTree;
 use crate::path::{Buf, GuestPath, PATH_MAX};
 use crate::report;
@@ -27,30 +27,12 @@ use crate::trace::Trace;
 use crate::tracee::region::Region;
 use crate::tracee::{Cwd, Fs, Mm, Shared, State, Task};
 use crate::view::{StandIns, View};
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{Error, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 use syscalls::Errno;
-
-/// Whether this process was started with SIGPIPE ignored; the standard library ignores it before `main`.
-static SIGPIPE_WAS: AtomicI32 = AtomicI32::new(0);
-
-extern "C" fn remember_sigpipe() {
-    // SAFETY: all-zero bytes are a valid sigaction; the call only reads the disposition.
-    unsafe {
-        let mut old: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut old);
-        SIGPIPE_WAS.store(i32::from(old.sa_sigaction == libc::SIG_IGN), Ordering::Relaxed);
-    }
-}
-
-/// Run by the C library before `main`.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static REMEMBER: extern "C" fn() = remember_sigpipe;
 
 /// The command, for the front's signal handler.
 static COMMAND: AtomicI32 = AtomicI32::new(0);
@@ -100,8 +82,11 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
     let command = match unsafe { nix::unistd::fork() }.map_err(fork_failed)? {
         nix::unistd::ForkResult::Child => {
             drop((news, command_is));
-            let status =
-                config.dialect.own_status(start(config, tracer.as_raw(), File::from(OwnedFd::from(go))));
+            let status = config.dialect.own_status(command::start(
+                config,
+                tracer.as_raw(),
+                File::from(OwnedFd::from(go)),
+            ));
             // SAFETY: ends this process without running what the front registered.
             unsafe { libc::_exit(i32::from(status)) }
         }
@@ -305,7 +290,7 @@ fn prepare(
     let program = if engine == Engine::Plain { vec![] } else { filter::program(&needs) };
 
     let mut pid = [0; 4];
-    File::from(hear).read_exact(&mut pid).map_err(|e| Failure::new("start the command", "", e))?;
+    File::from(hear).read_exact(&mut pid).map_err(not_started)?;
     let command = i32::from_ne_bytes(pid);
     ptrace::seize(command).map_err(|e| {
         Failure::new("trace the command", "ptrace(PTRACE_SEIZE)", crate::sys::io(e)).hint(
@@ -313,7 +298,7 @@ fn prepare(
         )
     })?;
     if engine == Engine::Plain {
-        stop_at_calls(command).map_err(|e| Failure::new("trace the command", "ptrace", crate::sys::io(e)))?;
+        stop_at_calls(command).map_err(|e| not_started(crate::sys::io(e)))?;
     }
     let mut message = (program.len() as u32).to_ne_bytes().to_vec();
     for i in &program {
@@ -324,16 +309,17 @@ fn prepare(
     message.extend(&host_cwd);
     message.push(0);
     message.extend(pwd(&cwd, &host_cwd));
-    go.write_all(&message).map_err(|e| Failure::new("start the command", "", e))?;
+    go.write_all(&message).map_err(not_started)?;
     drop(go);
 
     let mut session = Session::new(view, region, tracing, placement);
+    // A trace has a line for each call, so each has to stop.
     if config.patches && engine == Engine::OneStop && trace.is_none() {
         let complex = resident::complex(&session.view);
-        session
-            .region
-            .set_resident(&prun_arch::resident::pages(&complex))
-            .map_err(|e| Failure::new("write to the memory shared with the guest", "", e))?;
+        session.region.set_resident(&prun_arch::resident::pages(&complex)).map_err(|e| {
+            Failure::new("write to the memory shared with the guest", "", e)
+                .hint("the machine or this control group has no memory left: end something")
+        })?;
         session.patches = Some(complex);
     }
     session.emulation = Arc::new(Emulation::new(config));
@@ -347,6 +333,11 @@ fn prepare(
     let task = Task::new(fs, Shared::new(Mm::default()));
     tracer.begin(Task { tid: command, tgid: command, slot, state, ..task });
     Ok(tracer)
+}
+
+fn not_started(why: Error) -> Failure {
+    Failure::new("start the command", "", why)
+        .hint("the process that was to become the command was killed meanwhile: start it again")
 }
 
 /// From now on the command, which waits for the tracer's word, stops at each of its calls.
@@ -479,105 +470,4 @@ fn print_stats(all: &[Arc<Stats>]) {
         let name = syscalls::Sysno::new(number).map_or("?", |s| s.name());
         report::say(format_args!("{count:>10} {name}"));
     }
-}
-
-// ---- The command ----
-
-/// Waits for the tracer's word, confines itself and executes; returns only when that failed.
-fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
-    // SAFETY: integers only. Where Yama restricts ptrace to descendants, this lets a sibling attach; elsewhere it
-    // fails, and is not needed.
-    unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer as libc::c_ulong, 0, 0, 0) };
-    let mut message = vec![];
-    if go.read_to_end(&mut message).is_err() || message.len() < 4 {
-        // The tracer has said why.
-        return CANNOT_START;
-    }
-    drop(go);
-    let count = u32::from_ne_bytes([message[0], message[1], message[2], message[3]]) as usize;
-    let (program, cwds) = message[4..].split_at(8 * count);
-    let (cwd, pwd) = cwds.split_at(memchr::memchr(0, cwds).unwrap_or(cwds.len()));
-    let pwd = pwd.get(1..).filter(|p| !p.is_empty()).and_then(|p| CString::new([b"PWD=", p].concat()).ok());
-    let mut filter: Vec<libc::sock_filter> = program
-        .chunks_exact(8)
-        .map(|c| libc::sock_filter {
-            code: u16::from_ne_bytes([c[0], c[1]]),
-            jt: c[2],
-            jf: c[3],
-            k: u32::from_ne_bytes([c[4], c[5], c[6], c[7]]),
-        })
-        .collect();
-    if let (false, Ok(cwd)) = (cwd.is_empty(), CString::new(cwd))
-        && nix::unistd::chdir(cwd.as_c_str()).is_err()
-    {
-        report::say(format_args!("cannot change to '{}': {}", cwd.to_string_lossy(), Error::last_os_error()));
-        return CANNOT_START;
-    }
-    let candidates = config.candidates();
-    let kept = config.environment.iter().filter(|v| pwd.is_none() || !v.as_bytes().starts_with(b"PWD="));
-    let environment: Vec<CString> = kept.chain(&pwd).cloned().collect();
-    let (mut argv, envp) = (pointers(&config.command), pointers(&environment));
-    if SIGPIPE_WAS.load(Ordering::Relaxed) == 0 {
-        // SAFETY: the default disposition has no handler.
-        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-    }
-    let prog = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: the program is as long as said and lives through the call.
-    let installed = unsafe {
-        let confined = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
-        // Without a filter nothing asks for it, and a kernel before 3.5 does not have it.
-        filter.is_empty()
-            || confined && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const prog) == 0
-    };
-    if !installed {
-        let failure = Failure::new("install the system call filter", "seccomp", Error::last_os_error()).hint(
-            "the kernel needs CONFIG_SECCOMP_FILTER (Linux 3.5), and nothing around prun may forbid it",
-        );
-        report::say(format_args!("{failure}"));
-        return CANNOT_START;
-    }
-    let mut error = Errno::ENOENT;
-    for path in &candidates {
-        if config.default_shell {
-            argv[0] = path.as_ptr();
-        }
-        // SAFETY: NUL-terminated strings in null-terminated arrays, all alive.
-        unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
-        match crate::sys::errno() {
-            Errno::ENOENT | Errno::ENOTDIR => {}
-            // A folder of PATH that this user may not search holds nothing for it.
-            // SAFETY: a NUL-terminated string.
-            Errno::EACCES if unsafe { libc::access(path.as_ptr(), libc::F_OK) } < 0 => {}
-            e => {
-                error = e;
-                if e != Errno::EACCES {
-                    break;
-                }
-            }
-        }
-    }
-    let name = config.command[0].to_string_lossy();
-    // Where an interpreter or the machine is to blame, the tracer has said so already.
-    let (status, hint) = match error {
-        Errno::ENOENT | Errno::ENOTDIR => {
-            (NOT_FOUND, "it is not in the guest, or what it is run by is not: see --bind, --rootfs and PATH")
-        }
-        Errno::EACCES => (
-            CANNOT_EXECUTE,
-            "it is no file that this user may execute ('chmod +x'), or lies on a noexec mount (prun --doctor)",
-        ),
-        Errno::ENOEXEC => (CANNOT_EXECUTE, "it is neither a program for this machine nor a script with '#!'"),
-        Errno::ENOMEM | Errno::E2BIG => {
-            (CANNOT_EXECUTE, "RLIMIT_AS or RLIMIT_STACK is too low for it and its arguments ('ulimit -a')")
-        }
-        Errno::ETXTBSY => (CANNOT_EXECUTE, "somebody has it open for writing: try again when that is closed"),
-        Errno::ELOOP => (CANNOT_EXECUTE, "its symbolic links or '#!' lines lead in a circle: correct them"),
-        _ => (CANNOT_EXECUTE, "it must be a program or script that the guest may execute on this machine"),
-    };
-    report::say(format_args!("{}", Failure::new("execute", &name, crate::sys::io(error)).hint(hint)));
-    status
-}
-
-fn pointers(all: &[CString]) -> Vec<*const libc::c_char> {
-    all.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
 }

@@ -56,6 +56,14 @@ pub fn run(job: &str, rest: &[&str]) -> i32 {
             println!("{}", name(sc!(SYS_access, c"/usr/.".as_ptr(), F_OK)));
             0
         }
+        "openat2" => {
+            for resolve in [0, RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS] {
+                let how = [O_RDONLY as u64, 0, resolve];
+                let r = sc!(SYS_openat2, AT_FDCWD, c(rest[0].as_bytes()).as_ptr(), how.as_ptr(), 24);
+                println!("{resolve} {}", crate::raw::ok(r));
+            }
+            0
+        }
         "cat" => {
             print!("{}", std::fs::read_to_string(rest[0]).expect("a file"));
             0
