@@ -205,11 +205,12 @@ a.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack('3i',
 a.send(b'x'); print(got())
 l = socket.socket(socket.AF_UNIX); l.bind('s'); os.chmod('s', 0o777); os.chmod('.', 0o777); l.listen()
 if os.fork() == 0:
-    os.setgid(1001); os.setuid(1000); c = socket.socket(socket.AF_UNIX); c.connect('s'); c.recv(1); os._exit(0)
+    os.setgid(1001); os.setuid(1000); m = socket.socket(socket.AF_UNIX); m.bind('m'); os.chmod('m', 0o700)
+    print(os.stat('m').st_uid, os.stat('m').st_gid, flush=True); c = socket.socket(socket.AF_UNIX); c.connect('s'); c.recv(1); os._exit(0)
 s, _ = l.accept(); print(cred(s)[1:]); s.send(b'x'); os.wait()
 ",
     );
-    assert_eq!(seen, "(0, 0)\n[(0, 0)]\n[(0, 0)]\n(1000, 1001)\n");
+    assert_eq!(seen, "(0, 0)\n[(0, 0)]\n[(0, 0)]\n1000 1001\n(1000, 1001)\n");
 }
 
 #[test]

@@ -29,7 +29,7 @@
 //! # What is not faked
 //!
 //! What needs a privilege towards the host fails as for root in a container: mount(2), a higher priority or limit,
-//! another user's file. Permission to open a file is the host's to give, for root; a task that has given up root is
+//! another user's file; so does chroot(2), which sshd(8) asks for before anybody can log in. Permission to open a file is the host's to give, for root; a task that has given up root is
 //! also held to the owner and the mode that the guest sees, of the file itself but not of the directories above it.
 //! Peer credentials are those that the peer has when they are asked for.
 

@@ -59,6 +59,7 @@ impl Call<'_> {
             S::symlink | S::symlinkat => self.makes(&identity, row, None)?,
             S::unlink | S::unlinkat | S::rmdir => self.removes(&identity, row)?,
             S::rename | S::renameat | S::renameat2 => self.renames(&identity, row)?,
+            S::bind => self.binds(&identity)?,
             S::getsockopt => return self.getsockopt(),
             S::recvmsg => return self.recvmsg_as_another(row),
             S::sendmsg => return self.sendmsg_as_another(row),

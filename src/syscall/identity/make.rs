@@ -8,9 +8,10 @@ use super::files::open_to_owner;
 use crate::emulate::identity::owner::PERMISSIONS;
 use crate::emulate::identity::status::{self, File};
 use crate::emulate::identity::{Cap, Device, Identity};
-use crate::resolve::Follow;
+use crate::resolve::{Follow, Restrict};
 use crate::sys;
 use crate::sys::file::Place;
+use crate::tracee::memory;
 use syscalls::{Errno, Sysno};
 
 const TYPE: u32 = libc::S_IFMT;
@@ -174,6 +175,32 @@ impl Call<'_> {
             record.device = Some(Device { format, number });
         })?;
         Ok(Some(Action::Return(0)))
+    }
+
+    /// bind(2) of a socket with a path (unix(7)): that makes a file.
+    pub(super) fn binds(&mut self, identity: &Identity) -> Result<Option<Action>, Errno> {
+        let cred = self.cred(identity);
+        let base = (cred.uid.fs, cred.gid.fs) == (identity.wanted.uid, identity.wanted.gid);
+        let len = self.args[2] as u32 as usize;
+        let mut bytes = [0; size_of::<libc::sockaddr_un>()];
+        if (base && !identity.records.any())
+            || !(3..=bytes.len()).contains(&len)
+            || memory::read(self.task.tid, self.args[1], &mut bytes[..len]).is_err()
+            || u16::from_ne_bytes([bytes[0], bytes[1]]) != libc::AF_UNIX as u16
+            || bytes[2] == 0
+        {
+            return Ok(None);
+        }
+        let path = &bytes[2..len];
+        let len = memchr::memchr(0, path).unwrap_or(path.len());
+        self.session.text[..len].copy_from_slice(&path[..len]);
+        self.session.text[len] = 0;
+        let named = self.find_text(None, len, Follow::Entry, true, Restrict::default())?;
+        let Some(place) = self.located(&named, None, len, Follow::Entry)? else { return Ok(None) };
+        if place.attr().is_err() {
+            self.will_make(identity, place, libc::S_IFSOCK, None)?;
+        }
+        Ok(None)
     }
 
     /// Whether the guest's modes let the caller take an entry out of its directory: write permission, and in a
