@@ -1,5 +1,6 @@
 //! What a guest is told that the kernel would not say.
 
+pub mod identity;
 pub mod newer;
 pub mod ports;
 pub mod proc;

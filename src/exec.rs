@@ -19,6 +19,7 @@ mod qemu;
 pub mod shebang;
 
 use crate::cost;
+use crate::emulate::identity::Cred;
 use crate::path::{GuestPath, PATH_MAX};
 use crate::resolve::{Follow, Last, Restrict};
 use crate::sys;
@@ -30,6 +31,7 @@ use elf::{Elf, Kind};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use syscalls::{Errno, Sysno};
 
 /// An execve(2) that has been let go: what happens when it succeeds.
@@ -43,6 +45,17 @@ pub struct Plan {
     pub comm: Option<Vec<u8>>,
     /// The program that the loader maps, when the kernel executes its interpreter.
     pub carried: Option<Carried>,
+    /// Under a fake identity: the credentials the task gets, and whether the program must distrust its environment.
+    pub becomes: Option<(Arc<Cred>, Distrust)>,
+}
+
+/// `AT_SECURE` of getauxval(3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distrust {
+    /// 1.
+    Yes,
+    /// 0.
+    No,
 }
 
 /// A program that the kernel does not execute itself.
@@ -312,6 +325,7 @@ fn begin(
     if !front.is_empty() {
         call.args[argv_at] = new_arguments(call, call.args[argv_at], &front)?;
     }
+    let becomes = call.becomes(&program.host)?;
     let path = &host[..host.len() - 1];
     let descriptor = at == 1 && call.args[4] as i32 & libc::AT_EMPTY_PATH != 0;
     let kernel_names_it = descriptor && front.is_empty() && carried.is_none();
@@ -332,7 +346,7 @@ fn begin(
     }
     let name = |p: &[u8]| p.rsplit(|&b| b == b'/').next().map_or_else(Vec::new, <[u8]>::to_vec);
     let comm = Some(name(&execfn)).filter(|own| !kernel_names_it && *own != name(path));
-    call.task.plan = Some(Box::new(Plan { exe: program.guest, execfn, comm, carried }));
+    call.task.plan = Some(Box::new(Plan { exe: program.guest, execfn, comm, carried, becomes }));
     Ok(Action::Run)
 }
 

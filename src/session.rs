@@ -4,6 +4,7 @@
 //! what all threads share.
 
 use crate::emulate::Emulation;
+use crate::emulate::identity::Identity;
 use crate::path::PATH_MAX;
 use crate::resolve::Resolver;
 use crate::syscall::table;
@@ -129,6 +130,8 @@ pub struct Session {
     pub trace: Option<Arc<Trace>>,
     /// What has been said of calls that are not exact, with `--strict`.
     pub strict: Option<Arc<Strict>>,
+    /// Who the guest believes to be, if anybody else.
+    pub identity: Option<Arc<Identity>>,
     /// Directories held open while a call reaches through them.
     held: VecDeque<OwnedFd>,
     /// Scratch for a path as the guest passed it.
@@ -156,6 +159,7 @@ impl Session {
             emulation: Arc::default(),
             trace: None,
             strict: None,
+            identity: None,
             held: VecDeque::new(),
             text: Box::new([0; PATH_MAX]),
         }
@@ -179,6 +183,7 @@ impl Session {
             emulation: Arc::clone(&self.emulation),
             trace: self.trace.clone(),
             strict: self.strict.clone(),
+            identity: self.identity.clone(),
             held: VecDeque::new(),
             text: Box::new([0; PATH_MAX]),
         }

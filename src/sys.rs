@@ -1,6 +1,7 @@
 //! The system calls that no library wraps as prun needs them. One of the few modules with `unsafe`.
 #![allow(unsafe_code)]
 
+pub mod file;
 pub mod socket;
 
 use crate::cost::{self, Kind};

@@ -9,6 +9,7 @@ pub mod socket;
 pub mod table;
 
 mod cwd;
+mod identity;
 mod inet;
 mod link;
 mod nameless;
@@ -28,6 +29,7 @@ use table::{Row, Touch, When, Work};
 pub(crate) use paths::Named;
 
 pub use dirents::Listing;
+pub use identity::Later;
 pub use socket::Received;
 
 /// What should happen to the call.
@@ -64,6 +66,8 @@ pub enum Exit {
     Statx,
     /// A permission to write that the kernel grants and a read-only mount does not.
     Asked,
+    /// What a fake identity has to do with the result.
+    Identity(Box<Later>),
 }
 
 /// A call that is being worked on.
@@ -84,6 +88,8 @@ pub struct Call<'a> {
     pub number: Option<Sysno>,
     /// The binding of every path has to be known: two of them are compared.
     pub compares: bool,
+    /// What a fake identity does with the result, if the call runs.
+    then: Option<Later>,
 }
 
 impl<'a> Call<'a> {
@@ -96,7 +102,7 @@ impl<'a> Call<'a> {
     ) -> Self {
         let slot = Slot::new(task.tid, task.slot, task.private);
         let args = regs.args();
-        Self { session, tasks, task, regs, args, slot, number: None, compares: false }
+        Self { session, tasks, task, regs, args, slot, number: None, compares: false, then: None }
     }
 
     /// Does what the table says.
@@ -104,6 +110,13 @@ impl<'a> Call<'a> {
     /// # Errors
     /// What the call shall return instead of being run.
     pub fn enter(&mut self, row: &'static Row) -> Result<Action, Errno> {
+        if self.session.identity.is_some() {
+            return self.enter_as_another(row);
+        }
+        self.enter_plainly(row)
+    }
+
+    fn enter_plainly(&mut self, row: &'static Row) -> Result<Action, Errno> {
         if self.session.tracing.needs.missing.has(row.call) {
             let action = self.by_an_older(row);
             if let (Err(Errno::ENOSYS), Some(strict)) = (&action, &self.session.strict) {
@@ -150,6 +163,7 @@ impl<'a> Call<'a> {
             Work::Dumpable => self.dumpable(),
             Work::FdChange => self.fd_change(),
             Work::Uname => Ok(Action::RunThen(Exit::Uname)),
+            Work::Identity => Ok(Action::Run),
             Work::Refuse(errno) => {
                 // Bad arguments first, in the kernel's order: a path that cannot be looked up is its own error.
                 if let (false, Some(e)) = (row.args.is_empty(), self.lookup_error(row)) {
@@ -200,6 +214,10 @@ impl<'a> Call<'a> {
                 if self.regs.result() == 0 {
                     self.regs.set_result(-i64::from(Errno::EROFS.into_raw()));
                 }
+                None
+            }
+            Exit::Identity(later) => {
+                self.later(*later);
                 None
             }
             Exit::Statx => {

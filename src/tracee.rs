@@ -5,6 +5,7 @@ pub mod memory;
 pub mod region;
 pub mod rights;
 
+use crate::emulate::identity::Cred;
 use crate::exec::Plan;
 use crate::path::GuestPath;
 use crate::syscall::Exit;
@@ -149,6 +150,8 @@ pub struct Task {
     pub heat: u32,
     /// When it last made a call that stopped.
     pub called: Option<Instant>,
+    /// Its credentials, under a fake identity.
+    pub cred: Option<Arc<Cred>>,
 }
 
 impl Task {
@@ -170,6 +173,7 @@ impl Task {
             pin: None,
             heat: 0,
             called: None,
+            cred: None,
         }
     }
 }

@@ -182,6 +182,9 @@ impl Tracer {
     /// Enters the task that everything begins with.
     pub fn begin(&mut self, task: Task) {
         self.team.directory.enter(task.tid, task.slot, &task.mm);
+        if let (Some(identity), Some(cred)) = (&self.session.identity, &task.cred) {
+            identity.enter(task.tid, cred);
+        }
         self.session.stats.tasks.add(1);
         self.tasks.insert(task.tid, Box::new(task));
     }
@@ -342,6 +345,9 @@ impl Tracer {
         }
         if let Some(pin) = &task.pin {
             self.team.placement.forget(pin);
+        }
+        if let Some(identity) = &self.session.identity {
+            identity.leave(tid);
         }
         self.team.directory.leave(tid, task.slot);
         self.team.ended();

@@ -9,6 +9,7 @@ mod emulated;
 mod exec;
 mod harness;
 mod hosts;
+mod identity;
 mod life;
 mod listing;
 mod model;

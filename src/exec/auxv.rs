@@ -12,6 +12,16 @@ pub mod at {
     pub const ENTRY: u64 = 9;
     /// Features of the processor.
     pub const HWCAP: u64 = 16;
+    /// Real user id.
+    pub const UID: u64 = 11;
+    /// Effective user id.
+    pub const EUID: u64 = 12;
+    /// Real group id.
+    pub const GID: u64 = 13;
+    /// Effective group id.
+    pub const EGID: u64 = 14;
+    /// The program must distrust its environment.
+    pub const SECURE: u64 = 23;
     /// The path given to execve(2).
     pub const EXECFN: u64 = 31;
 }

@@ -79,11 +79,13 @@ pub(super) fn begin(
     }
     call.args = [address, vector, environment, 0, 0, 0];
     let comm = named.rsplit(|&b| b == b'/').next().map(<[u8]>::to_vec);
+    let becomes = call.becomes(&step.host)?;
     call.task.plan = Some(Box::new(Plan {
         exe: step.guest,
         execfn: qemu.program.as_bytes().to_vec(),
         comm,
         carried: None,
+        becomes,
     }));
     Ok(Action::Run)
 }

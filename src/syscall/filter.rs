@@ -50,6 +50,8 @@ pub struct Needs {
     pub strict: bool,
     /// Calls that the kernel does not have.
     pub missing: Missing,
+    /// A fake identity is asked for.
+    pub identity: bool,
     /// Lets the loader's openat(2) pass.
     pub secret: u64,
 }
@@ -88,7 +90,16 @@ fn verdict(number: usize, needs: &Needs) -> Verdict {
         When::SetsAttributes if !needs.read_only => Verdict::Return(ALLOW),
         When::Renamed if !needs.renamed => Verdict::Return(ALLOW),
         When::Missing if !needs.missing.has(row.call) => Verdict::Return(ALLOW),
-        When::Merged | When::ReadOnly | When::Placed | When::Renamed | When::Missing => Verdict::Stop,
+        When::Identity if !needs.identity => Verdict::Return(ALLOW),
+        When::Changes if !needs.identity && !needs.read_only => Verdict::Return(ALLOW),
+        When::OneOf(_, [], _) if !needs.identity => Verdict::Return(ALLOW),
+        When::Merged
+        | When::ReadOnly
+        | When::Placed
+        | When::Renamed
+        | When::Missing
+        | When::Identity
+        | When::Changes => Verdict::Stop,
         when => Verdict::Check(when),
     }
 }
@@ -115,7 +126,9 @@ pub fn decide(number: u32, args: &[u64; 6], ip: u64, needs: &Needs) -> Decision 
         Verdict::Open => args[5] != needs.secret,
         Verdict::Check(When::NotNull(arg)) => args[usize::from(arg)] != 0,
         Verdict::Check(When::Flag(arg, bits)) => low(arg) & bits != 0,
-        Verdict::Check(When::Range(arg, from, to)) => (from..=to).contains(&low(arg)),
+        Verdict::Check(When::OneOf(arg, always, identity)) => {
+            always.contains(&low(arg)) || (needs.identity && identity.contains(&low(arg)))
+        }
         Verdict::Check(When::SetsAttributes) => ATTRIBUTE_REQUESTS.contains(&low(1)),
         Verdict::Check(_) => true,
     };
@@ -180,10 +193,14 @@ fn leaf(verdict: Verdict, needs: &Needs) -> Vec<sock_filter> {
             out.push(ins(JSET, 1, 0, bits));
             out.push(ins(RET, 0, 0, ALLOW));
         }
-        Verdict::Check(When::Range(arg, from, to)) => {
+        Verdict::Check(When::OneOf(arg, always, identity)) => {
             out.push(ins(LD, 0, 0, low(arg)));
-            out.push(ins(JGE, 0, 1, from));
-            out.push(ins(JGE, 0, 1, to + 1));
+            let identity = if needs.identity { identity } else { &[] };
+            let count = always.len() + identity.len();
+            for (i, value) in always.iter().chain(identity).enumerate() {
+                // Over the rest of the list and the verdict behind it.
+                out.push(ins(JEQ, (count - i) as u8, 0, *value));
+            }
             out.push(ins(RET, 0, 0, ALLOW));
         }
         Verdict::Check(When::SetsAttributes) => {
@@ -267,6 +284,7 @@ mod tests {
         renamed: false,
         strict: false,
         missing: Missing::NONE,
+        identity: false,
         secret: 0x1234_5678_9abc_def0,
     };
 

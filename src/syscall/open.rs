@@ -1,5 +1,6 @@
 //! open(2) and its kin: the flags say how the last component is followed and whether something is written or made.
 
+use super::identity::Opens;
 use super::paths::Named;
 use super::table::{Arg, Row};
 use super::{Action, Call};
@@ -158,6 +159,11 @@ impl Call<'_> {
             Err(e) if restrict == Restrict::default() => self.let_kernel_say(e, at)?,
             named => named?,
         };
+        if self.session.identity.is_some()
+            && self.open_as_another(&named, dir, at, flags)? == Opens::Elsewhere
+        {
+            return Ok(0);
+        }
         let Named::Found(found) = named else {
             self.session.stats.untouched.add(1);
             return Ok(0);

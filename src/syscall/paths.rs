@@ -60,7 +60,7 @@ impl Call<'_> {
         Ok(action)
     }
 
-    fn follow(&self, arg: Arg) -> Option<Follow> {
+    pub(super) fn follow(&self, arg: Arg) -> Option<Follow> {
         let flag = |n: u8, bit: u32| self.args[n as usize] as u32 & bit != 0;
         match arg {
             Arg::Pass | Arg::At => None,
@@ -224,14 +224,14 @@ impl Call<'_> {
     }
 
     /// The current directory with its descriptor opened.
-    fn cwd_dir(&self) -> Option<Arc<Cwd>> {
+    pub(super) fn cwd_dir(&self) -> Option<Arc<Cwd>> {
         let cwd = Arc::clone(&self.task.fs.lock().cwd);
         let tid = self.task.tid;
         cwd.dir.get_or_init(|| sys::open(format!("/proc/{tid}/cwd\0").as_bytes(), libc::O_PATH).ok());
         Some(cwd)
     }
 
-    fn open_dir(&self, fd: u64) -> Option<OwnedFd> {
+    pub(super) fn open_dir(&self, fd: u64) -> Option<OwnedFd> {
         sys::open(format!("/proc/{}/fd/{}\0", self.task.tid, fd as i32).as_bytes(), libc::O_PATH).ok()
     }
 

@@ -101,6 +101,8 @@ pub enum Work {
     Uname,
     /// getrandom(2), where the kernel does not have it.
     Random,
+    /// Only what a fake identity has to do with it.
+    Identity,
     /// A call that is refused once its path arguments are what the kernel accepts.
     Refuse(Errno),
 }
@@ -114,12 +116,16 @@ pub enum When {
     NotNull(u8),
     /// If argument N has one of these bits (in its low word).
     Flag(u8, u32),
-    /// If argument N is in this range, its ends included (in its low word).
-    Range(u8, u32, u32),
     /// If some directory lists more or less than the host's.
     Merged,
     /// If some binding is read-only.
     ReadOnly,
+    /// If the guest has a fake identity.
+    Identity,
+    /// If the low word of argument N is one of the first, or of the second and the guest has a fake identity.
+    OneOf(u8, &'static [u32], &'static [u32]),
+    /// If some binding is read-only or the guest has a fake identity.
+    Changes,
     /// If tasks are put on the tracer's CPU.
     Placed,
     /// If argument 1 is a request of ioctl(2) that changes a file, and some binding is read-only.
@@ -161,8 +167,21 @@ const IN_DONT_FOLLOW: u32 = 0x0200_0000;
 /// `FAN_MARK_DONT_FOLLOW` of fanotify_mark(2).
 const FAN_DONT_FOLLOW: u32 = 4;
 const CLONE_UNTRACED: u32 = libc::CLONE_UNTRACED as u32;
-const GET_DUMPABLE: u32 = libc::PR_GET_DUMPABLE as u32;
-const SET_DUMPABLE: u32 = libc::PR_SET_DUMPABLE as u32;
+const DUMPABLE: &[u32] = &[libc::PR_GET_DUMPABLE as u32, libc::PR_SET_DUMPABLE as u32];
+/// Options of prctl(2) that are about credentials.
+const CRED_OPTIONS: &[u32] = &[
+    libc::PR_GET_KEEPCAPS as u32,
+    libc::PR_SET_KEEPCAPS as u32,
+    libc::PR_CAPBSET_READ as u32,
+    libc::PR_CAPBSET_DROP as u32,
+    libc::PR_GET_SECUREBITS as u32,
+    libc::PR_SET_SECUREBITS as u32,
+    libc::PR_SET_NO_NEW_PRIVS as u32,
+    libc::PR_GET_NO_NEW_PRIVS as u32,
+    libc::PR_CAP_AMBIENT as u32,
+];
+/// Options of getsockopt(2) about a peer: `SO_PEERCRED` and `SO_PEERGROUPS`.
+const PEER_OPTIONS: &[u32] = &[libc::SO_PEERCRED as u32, 59];
 /// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: a listener may let calls continue that prun has not translated.
 const NEW_LISTENER: u32 = 8;
 
@@ -215,11 +234,34 @@ pub static ROWS: &[Row] = &[
     r(S::removexattrat, &[At, Unless(2, NOFOLLOW)], Paths(Changes)),
     r(S::file_getattr, &[At, Unless(4, NOFOLLOW)], Paths(Reads)),
     r(S::file_setattr, &[At, Unless(4, NOFOLLOW)], Paths(Changes)),
-    w(S::fchmod, &[], FdChange, When::ReadOnly),
-    w(S::fchown, &[], FdChange, When::ReadOnly),
-    w(S::fsetxattr, &[], FdChange, When::ReadOnly),
-    w(S::fremovexattr, &[], FdChange, When::ReadOnly),
+    w(S::fchmod, &[], FdChange, When::Changes),
+    w(S::fchown, &[], FdChange, When::Changes),
+    w(S::fsetxattr, &[], FdChange, When::Changes),
+    w(S::fremovexattr, &[], FdChange, When::Changes),
     w(S::ioctl, &[], FdChange, When::SetsAttributes),
+    // Who owns what, and who one is.
+    w(S::fstat, &[], Work::Identity, When::Identity),
+    w(S::fgetxattr, &[], Work::Identity, When::Identity),
+    w(S::flistxattr, &[], Work::Identity, When::Identity),
+    w(S::getuid, &[], Work::Identity, When::Identity),
+    w(S::getgid, &[], Work::Identity, When::Identity),
+    w(S::geteuid, &[], Work::Identity, When::Identity),
+    w(S::getegid, &[], Work::Identity, When::Identity),
+    w(S::setuid, &[], Work::Identity, When::Identity),
+    w(S::setgid, &[], Work::Identity, When::Identity),
+    w(S::setreuid, &[], Work::Identity, When::Identity),
+    w(S::setregid, &[], Work::Identity, When::Identity),
+    w(S::getgroups, &[], Work::Identity, When::Identity),
+    w(S::setgroups, &[], Work::Identity, When::Identity),
+    w(S::setresuid, &[], Work::Identity, When::Identity),
+    w(S::getresuid, &[], Work::Identity, When::Identity),
+    w(S::setresgid, &[], Work::Identity, When::Identity),
+    w(S::getresgid, &[], Work::Identity, When::Identity),
+    w(S::setfsuid, &[], Work::Identity, When::Identity),
+    w(S::setfsgid, &[], Work::Identity, When::Identity),
+    w(S::capget, &[], Work::Identity, When::Identity),
+    w(S::capset, &[], Work::Identity, When::Identity),
+    w(S::getsockopt, &[], Work::Identity, When::OneOf(2, &[], PEER_OPTIONS)),
     // Entries of directories.
     r(S::mkdir, &[Entry], Paths(Makes)),
     r(S::mkdirat, &[At, Entry], Paths(Makes)),
@@ -244,7 +286,7 @@ pub static ROWS: &[Row] = &[
     w(S::unshare, &[], Work::Unshare, When::Flag(0, libc::CLONE_FS as u32)),
     w(S::clone, &[], Work::Clone, When::Flag(0, CLONE_UNTRACED)),
     r(S::clone3, &[], Work::Clone3),
-    w(S::prctl, &[], Work::Dumpable, When::Range(0, GET_DUMPABLE, SET_DUMPABLE)),
+    w(S::prctl, &[], Work::Dumpable, When::OneOf(0, DUMPABLE, CRED_OPTIONS)),
     w(S::sched_getaffinity, &[], Work::Affinity, When::Placed),
     w(S::sched_setaffinity, &[], Work::Affinity, When::Placed),
     // Sockets with a path for an address.
@@ -297,7 +339,6 @@ pub static NO_PATH: &[S] = &[
     S::read,
     S::write,
     S::close,
-    S::fstat,
     S::poll,
     S::lseek,
     S::mmap,
@@ -335,7 +376,6 @@ pub static NO_PATH: &[S] = &[
     S::listen,
     S::socketpair,
     S::setsockopt,
-    S::getsockopt,
     S::fork,
     S::vfork,
     S::exit,
@@ -361,31 +401,13 @@ pub static NO_PATH: &[S] = &[
     S::sysinfo,
     S::times,
     S::ptrace,
-    S::getuid,
     S::syslog,
-    S::getgid,
-    S::setuid,
-    S::setgid,
-    S::geteuid,
-    S::getegid,
     S::setpgid,
     S::getppid,
     S::getpgrp,
     S::setsid,
-    S::setreuid,
-    S::setregid,
-    S::getgroups,
-    S::setgroups,
-    S::setresuid,
-    S::getresuid,
-    S::setresgid,
-    S::getresgid,
     S::getpgid,
-    S::setfsuid,
-    S::setfsgid,
     S::getsid,
-    S::capget,
-    S::capset,
     S::rt_sigpending,
     S::rt_sigtimedwait,
     S::rt_sigqueueinfo,
@@ -434,8 +456,6 @@ pub static NO_PATH: &[S] = &[
     S::security,
     S::gettid,
     S::readahead,
-    S::fgetxattr,
-    S::flistxattr,
     S::tkill,
     S::time,
     S::futex,

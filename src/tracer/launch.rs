@@ -12,10 +12,11 @@
 use super::placement::Placement;
 use super::ptrace::{self, Resume, Status};
 use super::{Engine, Tracer, Tracing, command, resident};
-use crate::config::Config;
+use crate::config::{Config, identity};
 use crate::cost::{self, Kind};
 use crate::doctor::{Capabilities, advice};
 use crate::emulate::Emulation;
+use crate::emulate::identity::Identity;
 use crate::error::{CANNOT_START, Failure};
 use crate::host::HostTree;
 use crate::path::{Buf, GuestPath, PATH_MAX};
@@ -284,6 +285,7 @@ fn prepare(
         renamed: config.kernel.is_some(),
         strict: config.strict,
         missing: found.missing,
+        identity: config.identity != identity::Identity::Real,
         secret,
     };
     let tracing = Tracing { engine, needs, order: found.order, code: found.code(), slots: found.slots() };
@@ -313,8 +315,9 @@ fn prepare(
     drop(go);
 
     let mut session = Session::new(view, region, tracing, placement);
-    // A trace has a line for each call, so each has to stop.
-    if config.patches && engine == Engine::OneStop && trace.is_none() {
+    // Code in the guest knows of no identity, and a trace has a line for each call, so each has to stop.
+    let patches = config.patches && config.identity == identity::Identity::Real;
+    if patches && engine == Engine::OneStop && trace.is_none() {
         let complex = resident::complex(&session.view);
         session.region.set_resident(&prun_arch::resident::pages(&complex)).map_err(|e| {
             Failure::new("write to the memory shared with the guest", "", e)
@@ -325,13 +328,15 @@ fn prepare(
     session.emulation = Arc::new(Emulation::new(config));
     session.trace = trace;
     session.strict = config.strict.then(Arc::default);
+    session.identity = Identity::new(config.identity).map(Arc::new);
+    let cred = session.identity.as_ref().map(|identity| identity.first());
     session.stats.host_calls.add(calls.get());
     let mut tracer = Tracer::new(session, command);
     let slot = tracer.new_slot().unwrap_or(0);
     let fs = Shared::new(Fs { cwd: Arc::new(Cwd { guest: cwd, dir: OnceLock::new() }) });
     let state = if engine == Engine::Plain { State::Starting } else { State::Running };
     let task = Task::new(fs, Shared::new(Mm::default()));
-    tracer.begin(Task { tid: command, tgid: command, slot, state, ..task });
+    tracer.begin(Task { tid: command, tgid: command, slot, state, cred, ..task });
     Ok(tracer)
 }
 

@@ -9,15 +9,16 @@ use super::ptrace::{self, Resume};
 use super::team::Mail;
 use super::unlock::{Locked, Stage};
 use super::{Code, Engine, Slots, Tracer};
-use crate::exec::Plan;
 use crate::exec::auxv::{self, at};
 use crate::exec::plan::{MARK, MARKER, Resident, Script};
+use crate::exec::{Distrust, Plan};
 use crate::path::GuestPath;
 use crate::session::Session;
 use crate::tracee::{Mm, Shared, State, Task, memory};
 use goblin::elf::program_header::PF_X;
 use prun_arch::loader::IMAGE;
 use prun_arch::{Regs, TRAMPOLINE, WINDOW, layout};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use syscalls::Errno;
 
@@ -81,6 +82,17 @@ impl Tracer {
         task.listing_host = None;
         // Without a filter the end of execve(2) is still to come.
         task.inside &= self.session.tracing.engine == Engine::Plain;
+        if let Some(identity) = &self.session.identity {
+            if former != tid {
+                identity.leave(former);
+            }
+            if let Some(plan) = &plan
+                && let Some((cred, _)) = &plan.becomes
+            {
+                identity.enter(tid, cred);
+                task.cred = Some(Arc::clone(cred));
+            }
+        }
         // A program begins with a burst of path calls: its interpreter, its libraries, its settings.
         if self.team.placement.useful() && task.pin.is_none() {
             super::pin(&mut task, &self.team, &self.me);
@@ -207,6 +219,13 @@ fn correct(
     if let Some(hwcap) = hwcap {
         auxv::set(vector, at::HWCAP, hwcap);
     }
+    if let Some((cred, distrust)) = &plan.becomes {
+        auxv::set(vector, at::UID, cred.uid.real.into());
+        auxv::set(vector, at::EUID, cred.uid.effective.into());
+        auxv::set(vector, at::GID, cred.gid.real.into());
+        auxv::set(vector, at::EGID, cred.gid.effective.into());
+        auxv::set(vector, at::SECURE, u64::from(*distrust == Distrust::Yes));
+    }
     if let Some(carried) = &plan.carried {
         let elf = &carried.elf;
         let base = auxv::get(vector, at::PHDR).unwrap_or(0) & !(prun_arch::layout::PAGE - 1);
@@ -223,7 +242,7 @@ fn correct(
         let env = or(layout.env_start, top);
         script.describe(elf, &mapped, [or(layout.arg_start, env), env, env, top], sp, vector);
     }
-    if hwcap.is_some() || plan.carried.is_some() {
+    if hwcap.is_some() || plan.becomes.is_some() || plan.carried.is_some() {
         memory::write(tid, sp + layout.auxv as u64, vector)?;
     }
     if let Some(name) = &plan.comm {

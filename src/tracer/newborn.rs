@@ -47,7 +47,8 @@ impl Tracer {
         }
         let heat = parent.heat;
         let private = parent.private;
-        self.born(Task { tid: child, tgid, private, ..Task::new(fs, mm) })?;
+        let cred = parent.cred.clone();
+        self.born(Task { tid: child, tgid, private, cred, ..Task::new(fs, mm) })?;
         if let Some(new) = self.tasks.get_mut(&child) {
             (new.pin, new.heat) = (pin, heat);
         }
@@ -104,8 +105,11 @@ impl Tracer {
         let fs = Shared::new(Fs { cwd: Arc::new(Cwd { guest: cwd, dir: OnceLock::new() }) });
         let maps = std::fs::read_to_string(format!("/proc/{tid}/maps")).unwrap_or_default();
         let window = format!("{:x}-", prun_arch::WINDOW);
+        // Its creator has ended, and so nobody says what it was; what the session began with is the safe answer
+        // only as long as nobody has given anything up, so its host parent's is preferred.
+        let cred = self.session.identity.as_ref().map(|i| i.of(creator).unwrap_or_else(|| i.first()));
         let private = maps.lines().any(|l| l.starts_with(&window) && !l.contains("memfd:"));
-        self.born(Task { tid, tgid, private, ..Task::new(fs, Shared::new(Mm::default())) })?;
+        self.born(Task { tid, tgid, private, cred, ..Task::new(fs, Shared::new(Mm::default())) })?;
         self.go(tid)
     }
 
