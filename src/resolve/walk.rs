@@ -168,7 +168,7 @@ impl Resolver {
                         break;
                     }
                     if n == 0 {
-                        self.unnamed(end)?;
+                        self.unnamed(host, end)?;
                         break;
                     }
                     let mut target = [0; PATH_MAX];
@@ -349,14 +349,19 @@ impl Resolver {
         Ok(())
     }
 
-    /// A directory that only a link of /proc leads to: what follows is left to the kernel, which starts at that
-    /// link; nothing may climb out of it.
-    fn unnamed(&mut self, end: usize) -> Result<(), Fault> {
+    /// A place that only a link of /proc leads to: what follows is left to the kernel, which starts at that link;
+    /// nothing may climb out of it.
+    fn unnamed<H: Host>(&mut self, host: &mut H, end: usize) -> Result<(), Fault> {
         let tail = &self.rest.as_bytes()[end..];
-        if tail.split(|&b| b == b'/').any(|c| c == b"..") {
-            return Err(Errno::ENOENT.into());
+        if !tail.split(|&b| b == b'/').any(|c| c == b"..") {
+            return Ok(self.host.push(tail)?);
         }
-        Ok(self.host.push(tail)?)
+        // What is no directory is refused by the kernel, at this component.
+        self.suffix(b"/.")?;
+        match host.link(self.host.with_nul(), &mut self.link) {
+            Link::Refused(_) => Ok(()),
+            _ => Err(Errno::ENOENT.into()),
+        }
     }
 }
 

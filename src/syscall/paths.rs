@@ -190,10 +190,18 @@ impl Call<'_> {
         let table = &self.session.view.table;
         let text = &self.session.text[..=len];
         let path = &text[..len];
-        let mut names = 0;
+        let (mut names, mut depth) = (0, 0);
         for name in crate::path::components(path) {
-            if name == b".." || table.may_name(name) {
+            if name == b".." {
+                // Up again, but not above where it starts: that the way there is no link is asked below.
+                if depth == 0 {
+                    return false;
+                }
+                depth -= 1;
+            } else if table.may_name(name) {
                 return false;
+            } else {
+                depth += 1;
             }
             names += 1;
         }
