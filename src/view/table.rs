@@ -91,7 +91,7 @@ pub struct Table {
     index: Vec<u32>,
     bytes: Vec<u8>,
     /// A bit per [`name_bit`] of every node's name: a component whose bit is clear names no node.
-    names: u64,
+    names: [u64; NAME_BITS / 64],
     read_only: bool,
     read_only_bindings: bool,
     placeholders: bool,
@@ -106,8 +106,13 @@ fn hash(parent: u32, name: &[u8]) -> u32 {
     h ^ (h >> 15)
 }
 
-fn name_bit(name: &[u8]) -> u64 {
-    1 << (hash(0, name) & 63)
+/// Bits of [`Table::may_name`]'s filter: one name in so many is taken for another's.
+const NAME_BITS: usize = 1024;
+
+/// Word and mask of a name's bit.
+fn name_bit(name: &[u8]) -> (usize, u64) {
+    let bit = hash(0, name) as usize % NAME_BITS;
+    (bit / 64, 1 << (bit % 64))
 }
 
 impl Table {
@@ -117,7 +122,7 @@ impl Table {
             nodes: Vec::new(),
             index: vec![NodeId::NONE; 16],
             bytes: Vec::new(),
-            names: 0,
+            names: [0; NAME_BITS / 64],
             read_only: false,
             read_only_bindings: false,
             placeholders: false,
@@ -211,7 +216,8 @@ impl Table {
 
     /// Whether some node may be called `name`: never wrongly false.
     pub fn may_name(&self, name: &[u8]) -> bool {
-        self.names & name_bit(name) != 0
+        let (word, mask) = name_bit(name);
+        self.names[word] & mask != 0
     }
 
     /// Whether anything is read-only.
@@ -264,7 +270,8 @@ impl Table {
             host: Span { start: 0, len: 0 },
             identity: 0,
         });
-        self.names |= name_bit(name);
+        let (word, mask) = name_bit(name);
+        self.names[word] |= mask;
         if self.nodes.len() * 2 > self.index.len() {
             self.index = vec![NodeId::NONE; self.index.len() * 4];
             (1..self.nodes.len()).for_each(|i| self.enter(NodeId(i as u32)));
