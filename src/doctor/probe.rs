@@ -148,10 +148,10 @@ fn attempt(call: Optional) -> i64 {
             }
             Optional::Memfd => libc::syscall(libc::SYS_memfd_create, c"prun".as_ptr(), libc::MFD_CLOEXEC),
             Optional::ReadMemory => {
-                libc::syscall(libc::SYS_process_vm_readv, me, &raw const local, 1, &raw const remote, 1, 0)
+                libc::process_vm_readv(me, &raw const local, 1, &raw const remote, 1, 0) as i64
             }
             Optional::WriteMemory => {
-                libc::syscall(libc::SYS_process_vm_writev, me, &raw const remote, 1, &raw const local, 1, 0)
+                libc::process_vm_writev(me, &raw const remote, 1, &raw const local, 1, 0) as i64
             }
             Optional::Random => libc::syscall(libc::SYS_getrandom, &raw mut word, 8, 0),
         };
@@ -465,7 +465,7 @@ fn traced(board: &'static Board, shared: &[u8]) {
         let (r, x) = (libc::PROT_READ, libc::PROT_EXEC);
         let len = layout::CODE_LEN;
         if fd >= 0 {
-            let code = raw(libc::syscall(libc::SYS_mmap, 0, len, r | x, libc::MAP_SHARED, fd, 0)).min(1);
+            let code = raw(libc::syscall(libc::SYS_mmap, 0, len, r | x, libc::MAP_SHARED, fd, 0i64)).min(1);
             board.step(step::SHARED_CODE, code);
         }
         let mut program = filter();

@@ -22,6 +22,8 @@ use std::time::Duration;
 pub const MOST: usize = 8;
 /// The keeper's rhythm.
 const TICK: Duration = Duration::from_millis(1);
+/// Looks without anything to see after which the keeper sleeps: waking it costs a busy member more than a look.
+const LINGER: u32 = 16;
 /// Interrupts a member's wait; it has a handler that does nothing.
 const NUDGE: i32 = libc::SIGUSR1;
 
@@ -194,6 +196,7 @@ impl Team {
     }
 
     fn keep(self: Arc<Self>) {
+        let mut quiet = 0;
         loop {
             let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
             while !*watching {
@@ -201,7 +204,9 @@ impl Team {
             }
             drop(watching);
             std::thread::sleep(TICK);
-            if !self.look() {
+            quiet = if self.look() { 0 } else { quiet + 1 };
+            if quiet >= LINGER {
+                quiet = 0;
                 *self.watching.lock().unwrap_or_else(PoisonError::into_inner) = false;
                 // Somebody may have asked in between; a second look makes sure.
                 if self.look() {
