@@ -104,6 +104,7 @@ impl Call<'_> {
         for offset in credentials(&control) {
             let ucred = &mut control[offset..offset + UCRED];
             translate(identity, ucred);
+            // EFAULT: as above.
             let _ = memory::write(self.task.tid, at + offset as u64, ucred);
         }
     }
