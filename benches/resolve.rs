@@ -33,6 +33,7 @@ fn resolve(c: &mut Criterion) {
                         path: black_box(path),
                         follow: Follow::Yes,
                         restrict: Restrict::default(),
+                        root: b"/",
                     };
                     resolver.resolve(&view.table, &mut HostTree::bare(&calls), &request)
                 });

@@ -53,7 +53,7 @@ pub struct Cli {
     pub cwd: Option<PathBuf>,
 
     /// Show DIR at /nix, made if new, with nix's settings [default: $XDG_DATA_HOME/prun/nix]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0..=1, require_equals = true, default_missing_value = "",
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0..=1, require_equals = true,
           help_heading = "The guest's files")]
     pub nix: Option<Option<PathBuf>>,
 
@@ -91,6 +91,12 @@ pub struct Cli {
     #[arg(short, long, help_heading = "What the guest is told")]
     pub netcoop: bool,
 
+    /// Make symbolic links where the host refuses hard ones
+    ///
+    /// The file moves to a hidden name, .prun-link.* beside its old one, and its names lead there. The guest sees files.
+    #[arg(short, long, help_heading = "The guest's files")]
+    pub link2symlink: bool,
+
     /// Kill what is left when the command ends
     #[arg(long, conflicts_with = "wait", help_heading = "The session")]
     pub kill_on_exit: bool,
@@ -120,6 +126,13 @@ pub struct Cli {
     #[arg(long, help_heading = "The session")]
     pub strict: bool,
 
+    /// The command is not trusted: close what only speed keeps open; a path costs two to three times as much
+    ///
+    /// No code in the command's memory makes calls for it, the kernel gets no path that another task could still
+    /// change, and what a path leads to is held while the call runs, so that no link can come in between.
+    #[arg(long, help_heading = "The session")]
+    pub confine: bool,
+
     /// Try what this host allows, print it and end; =json: for programs
     ///
     /// Each experiment with what came of it, the engine that a session would have and what it costs; for what is
@@ -135,10 +148,6 @@ pub struct Cli {
     /// Print the version
     #[arg(short = 'V', long, visible_alias = "about", action = ArgAction::Version, help_heading = "The session")]
     version: Option<bool>,
-
-    /// Hard links as symbolic ones: accepted; hard links are left to the host
-    #[arg(short, long, help_heading = "Accepted for scripts written for PRoot")]
-    pub link2symlink: bool,
 
     /// SysV IPC: accepted; the kernel's own is used
     #[arg(long, help_heading = "Accepted for scripts written for PRoot")]

@@ -40,6 +40,16 @@ pub enum Leftovers {
     Awaited,
 }
 
+/// How hard links are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HardLinks {
+    /// By the host, or not.
+    #[default]
+    Hosts,
+    /// As symbolic ones where the host makes none.
+    Symlinked,
+}
+
 /// One session's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -61,6 +71,8 @@ pub struct Config {
     pub identity: Identity,
     /// What uname(2) says, where that was asked for.
     pub kernel: Option<KernelNames>,
+    /// What becomes of hard links that the host refuses.
+    pub hard_links: HardLinks,
     /// How ports are mapped, where that was asked for.
     pub ports: Option<Ports>,
     /// What runs programs of another machine.
@@ -73,6 +85,8 @@ pub struct Config {
     pub trace: Option<Option<PathBuf>>,
     /// Name each call that is not translated exactly.
     pub strict: bool,
+    /// The command is not trusted: nothing that speed alone is the reason for may be a way out.
+    pub confine: bool,
     /// How arguments are put back, where `PRUN_ENGINE` says; else what the host allows does.
     pub engine: Option<Engine>,
     /// Call sites that stop for nothing may be changed in the tracee: `PRUN_PATCH`.
@@ -112,23 +126,23 @@ impl Config {
             cli.command
         };
         let c = |text: Vec<u8>| {
-            CString::new(text).map_err(|e| {
-                Failure::new("pass on an argument", "", Error::other(e)).hint("leave the NUL byte out")
-            })
+            CString::new(text)
+                .expect("arguments and variables come to a program as strings that end in a NUL")
         };
         Ok(Self {
             dialect: cli.dialect,
             root,
             bindings,
             cwd: cli.cwd.map(|p| p.into_os_string().into_vec()),
-            command: command.into_iter().map(|w| c(w.into_vec())).collect::<Result<_, _>>()?,
+            command: command.into_iter().map(|w| c(w.into_vec())).collect(),
             default_shell,
             environment: environment
                 .into_iter()
                 .map(|(name, value)| c([name.as_bytes(), b"=", value.as_bytes()].concat()))
-                .collect::<Result<_, _>>()?,
+                .collect(),
             identity,
             kernel: cli.kernel_release.as_deref().map(kernel::parse).transpose()?,
+            hard_links: if cli.link2symlink { HardLinks::Symlinked } else { HardLinks::Hosts },
             ports: ports::of(&cli.port, cli.netcoop)?,
             qemu,
             leftovers: match (cli.kill_on_exit, cli.wait) {
@@ -139,6 +153,7 @@ impl Config {
             stats: cli.stats,
             trace: cli.trace.map(|file| file.filter(|f| !f.as_os_str().is_empty())),
             strict: cli.strict,
+            confine: cli.confine,
             patches: std::env::var_os("PRUN_PATCH").is_none_or(|v| v != "0"),
             engine: wanted_engine()?,
         })
@@ -189,9 +204,9 @@ fn files(cli: &Cli) -> Result<(HostPath, Vec<Binding>), Failure> {
             (dir, None, None) => (dir.as_ref(), &[]),
         };
     let mut root = canonical("use the root", rootfs.map_or(Path::new("/"), PathBuf::as_path))?;
-    let mut all = binding::set(set);
+    let mut all = binding::set(set)?;
     if let (false, Some(dir)) = (set.is_empty(), rootfs) {
-        all.extend(binding::if_there(dir.as_os_str()));
+        all.extend(binding::if_there(dir.as_os_str())?);
     }
     let mut canonical = binding::Canonical::default();
     for text in &cli.bind {
@@ -208,7 +223,9 @@ fn files(cli: &Cli) -> Result<(HostPath, Vec<Binding>), Failure> {
 fn canonical(doing: &'static str, path: &Path) -> Result<HostPath, Failure> {
     let path = binding::expand(path.as_os_str());
     let path = Path::new(&path);
-    std::fs::canonicalize(path).map(|p| HostPath::new(p.as_os_str().as_bytes())).map_err(|e| {
+    let found = std::fs::canonicalize(path)
+        .and_then(|real| if real.is_dir() { Ok(real) } else { Err(Error::from_raw_os_error(libc::ENOTDIR)) });
+    found.map(|p| HostPath::new(p.as_os_str().as_bytes())).map_err(|e| {
         Failure::new(doing, &path.display().to_string(), e).hint("it must be a directory that exists")
     })
 }
@@ -222,12 +239,6 @@ fn comment(cli: &Cli) {
     }
     if cli.profile.is_some() {
         crate::warning!("-P does nothing here");
-    }
-    if cli.link2symlink {
-        crate::note!(
-            1,
-            "--link2symlink: hard links are made by the host, and where it refuses them the guest is told so"
-        );
     }
     if cli.sysvipc {
         crate::note!(1, "--sysvipc: the kernel's own SysV IPC is used");

@@ -25,14 +25,14 @@ use crate::resolve::{Follow, Last, Restrict};
 use crate::sys;
 use crate::syscall::{Action, Call, Named};
 use crate::tracee::memory::{self, Text};
-use crate::tracee::region::Region;
 use crate::tracee::rights::AsGuest;
 use elf::{Elf, Kind};
+use prun_arch::Sysno;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use syscalls::{Errno, Sysno};
+use syscalls::Errno;
 
 /// An execve(2) that has been let go: what happens when it succeeds.
 #[derive(Debug)]
@@ -109,6 +109,9 @@ pub fn enter(call: &mut Call<'_>, at: usize) -> Result<Action, Errno> {
         }
         match look(call, &step, depth)? {
             Look::Script { interpreter, argument } => {
+                if depth == 0 && closes(call, at) {
+                    return Err(Errno::ENOENT);
+                }
                 // The script's own name takes the place of argv[0].
                 let script = if depth == 0 { execfn.clone() } else { front.remove(0) };
                 let next = resolve(call, &interpreter, "'#!' interpreter", &step)?;
@@ -134,9 +137,8 @@ pub fn enter(call: &mut Call<'_>, at: usize) -> Result<Action, Errno> {
 
 /// The file that the call names, and that name; `None` where the kernel refuses by itself.
 fn named(call: &mut Call<'_>, at: usize) -> Result<Option<(Step, Vec<u8>)>, Errno> {
-    let tid = call.task.tid;
     let mut text = [0; PATH_MAX];
-    let Text::Of(len) = memory::read_path(tid, call.args[at], &mut text) else { return Ok(None) };
+    let Text::Of(len) = crate::syscall::text_at(call.task, call.args[at], &mut text) else { return Ok(None) };
     let flags = if at == 1 { call.args[4] as i32 } else { 0 };
     let dir = (at == 1).then(|| call.args[0]);
     if len == 0 {
@@ -157,11 +159,28 @@ fn named(call: &mut Call<'_>, at: usize) -> Result<Option<(Step, Vec<u8>)>, Errn
     Ok(Some((step, execfn)))
 }
 
-/// fexecve(3): the file is only known by its descriptor.
+/// Whether execve(2) itself closes the descriptor that a script's name starts at, so that its interpreter could not
+/// open it (`BINPRM_FLAGS_PATH_INACCESSIBLE` of `fs/exec.c`).
+fn closes(call: &Call<'_>, at: usize) -> bool {
+    let fd = call.args[0] as i32;
+    let mut first = [0];
+    at == 1
+        && fd != libc::AT_FDCWD
+        && memory::read(call.task.tid, call.args[at], &mut first).is_ok()
+        && first[0] != b'/'
+        && crate::emulate::proc::open_flags(call.task.tid, fd).is_some_and(|f| f & libc::O_CLOEXEC != 0)
+}
+
+/// fexecve(3): the file is only known by its descriptor. That may be closed by the time the loader opens it, so it
+/// goes by one of the tracer's.
 fn by_descriptor(call: &mut Call<'_>, fd: i32) -> Option<(Step, Vec<u8>)> {
-    let host = format!("/proc/{}/fd/{fd}\0", call.task.tid).into_bytes();
+    let own = format!("/proc/{}/fd/{fd}\0", call.task.tid).into_bytes();
     let mut text = [0; PATH_MAX];
-    let n = sys::readlink(&host, &mut text).ok()?;
+    let n = sys::readlink(&own, &mut text).ok()?;
+    let host = match sys::open(&own, libc::O_PATH) {
+        Ok(file) => [call.session.hold(file).as_slice(), b"\0"].concat(),
+        Err(_) => own,
+    };
     let mut guest = crate::path::Buf::<PATH_MAX>::new();
     let shown = text[0] == b'/' && call.session.view.guest(&text[..n], &mut guest);
     let exe = if shown { guest.as_bytes() } else { &text[..n] };
@@ -362,7 +381,7 @@ fn new_arguments(call: &mut Call<'_>, argv: u64, front: &[Vec<u8>]) -> Result<u6
         if argv == 0 {
             break;
         }
-        let word = memory::word(call.task.tid, argv.wrapping_add(8 * i))?;
+        let word = call.pointer(argv.wrapping_add(call.regs.abi().word() as u64 * i))?;
         if word == 0 {
             break;
         }
@@ -376,20 +395,29 @@ fn new_arguments(call: &mut Call<'_>, argv: u64, front: &[Vec<u8>]) -> Result<u6
         }
     }
     words.push(0);
-    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
-    call.scratch(&bytes)
+    call.put_pointers(&words)
 }
 
 impl Call<'_> {
     /// Puts `bytes` where they stay until the execve(2) is over.
     fn scratch(&self, bytes: &[u8]) -> Result<u64, Errno> {
-        let at = self.session.region.scratch(bytes.len()).ok_or(Errno::E2BIG)?;
-        if self.task.private {
-            memory::write(self.task.tid, at, bytes)?;
-        } else {
-            Region::put(at, bytes);
+        self.session.region.put_scratch(self.task.tid, self.home(), bytes)
+    }
+
+    /// A pointer of the guest's, as wide as the call's ABI has them.
+    fn pointer(&self, at: u64) -> Result<u64, Errno> {
+        match self.regs.abi().word() {
+            4 => memory::word32(self.task.tid, at).map(u64::from),
+            _ => memory::word(self.task.tid, at),
         }
-        Ok(at)
+    }
+
+    /// Puts an array of pointers where it stays until the execve(2) is over.
+    fn put_pointers(&self, words: &[u64]) -> Result<u64, Errno> {
+        let len = self.regs.abi().word();
+        // Little-endian: the low half comes first.
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes().into_iter().take(len)).collect();
+        self.scratch(&bytes)
     }
 
     /// The program that the first `len` bytes of the session's text name; `None` where the kernel refuses.

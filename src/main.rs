@@ -21,9 +21,16 @@ fn examine(format: &str, dialect: Dialect) -> ExitCode {
     });
     let runs = match report {
         Ok((text, runs)) => {
-            // Nobody is left to tell when the output is closed.
-            drop(std::io::stdout().write_all(text.as_bytes()));
-            runs
+            let mut out = std::io::stdout();
+            match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                Ok(()) => runs,
+                Err(e) => {
+                    report::say(format_args!(
+                        "cannot print the report: {e}\n      make room where it goes, or send it elsewhere"
+                    ));
+                    false
+                }
+            }
         }
         Err(failure) => {
             report::say(format_args!("{failure}"));

@@ -89,6 +89,9 @@ pub struct Request<'a> {
     pub follow: Follow,
     /// Limits of openat2(2); none for every other call.
     pub restrict: Restrict,
+    /// Guest path of the caller's root, canonical as `base`: `/` unless it has called chroot(2). The directory a path
+    /// starts in may lie outside.
+    pub root: &'a [u8],
 }
 
 /// Where a path led; the paths themselves are in the [`Resolver`].
@@ -127,6 +130,8 @@ pub struct Resolver {
     place: Place,
     links: u32,
     cache: Cache,
+    /// Bytes of the host path of the directory that the components were joined to.
+    begins: usize,
     /// The binding of the root, once the walk has needed to know where that is.
     root: Option<NodeId>,
 }
@@ -151,6 +156,7 @@ impl Resolver {
             place: START,
             links: 0,
             cache: Cache::new(),
+            begins: 0,
             root: None,
         }
     }
@@ -179,6 +185,9 @@ impl Resolver {
         if request.restrict == Restrict::default()
             && let Ok(found) = self.lexical(table, host, request)
         {
+            if host.checks_search() {
+                self.search_all(host)?;
+            }
             return Ok(found);
         }
         host.walk_begins();
@@ -195,13 +204,20 @@ impl Resolver {
         request: &Request,
     ) -> Result<Found, NeedsWalk> {
         let absolute = request.path[0] == b'/';
-        self.go(table, if absolute { b"/" } else { request.base })?;
+        self.go(table, if absolute { request.root } else { request.base })?;
+        self.begins = self.host.len();
+        let begins = self.place;
         let mut climbed = false;
         let mut ends_in_dot = false;
         for name in request.path.split(|&b| b == b'/') {
             match name {
                 b"" => continue,
                 b"." => {
+                    ends_in_dot = true;
+                    continue;
+                }
+                b".." if self.guest.as_bytes() == request.root => {
+                    // As `.`: it has to be searched all the same.
                     ends_in_dot = true;
                     continue;
                 }
@@ -213,7 +229,6 @@ impl Resolver {
                     climbed = true;
                 }
                 b".." if self.place.node == NodeId::ROOT => {
-                    // As `.`: it has to be searched all the same.
                     ends_in_dot = true;
                     continue;
                 }
@@ -242,6 +257,10 @@ impl Resolver {
         if entry && matches!(last_name(request.path), Some(b"." | b"..")) {
             return Err(NeedsWalk);
         }
+        if host.checks_search() && (self.place.bind != begins.bind || table.is_made_up(begins.bind)) {
+            // The directories on the way are not all in the host path.
+            return Err(NeedsWalk);
+        }
         let exact = self.place.below == 0 && !climbed;
         // The root by slashes alone is no name with a slash behind it, which open(2) with O_CREAT refuses.
         let root = !entry && request.path.iter().all(|&b| b == b'/');
@@ -263,7 +282,20 @@ impl Resolver {
                 Plain::Link | Plain::Unknown => return Err(NeedsWalk),
             }
         }
-        Ok(self.found(table, absolute && table.node(self.place.bind).is_identity()))
+        let same = absolute && request.root == b"/" && table.node(self.place.bind).is_identity();
+        Ok(self.found(table, same))
+    }
+
+    /// Asks for every directory on the way of a host path that was joined without looking whether it may be searched.
+    fn search_all<H: Host>(&mut self, host: &mut H) -> Result<(), Errno> {
+        let path = self.host.as_bytes();
+        let end = path.iter().rposition(|&b| b != b'/').map_or(0, |last| last + 1);
+        let slashes = (self.begins + 1..end).filter(|&at| path[at] == b'/');
+        for end in core::iter::once(self.begins).chain(slashes) {
+            self.rest.set(&path[..end]).map_err(|Full| Errno::ENAMETOOLONG)?;
+            host.search(self.rest.with_nul())?;
+        }
+        Ok(())
     }
 
     fn found(&self, table: &Table, same: bool) -> Found {
@@ -375,7 +407,8 @@ mod tests {
 
     fn calls(resolver: &mut Resolver, host: &mut Counting, path: &[u8]) -> u32 {
         let table = Table::new(b"/", Access::ReadWrite);
-        let request = Request { base: b"/", path, follow: Follow::Yes, restrict: Restrict::default() };
+        let request =
+            Request { base: b"/", path, follow: Follow::Yes, restrict: Restrict::default(), root: b"/" };
         host.calls = 0;
         resolver.resolve(&table, host, &request).expect("it is there");
         host.calls

@@ -5,6 +5,7 @@
 
 use crate::emulate::Emulation;
 use crate::emulate::identity::Identity;
+use crate::emulate::identity::searchable::Searchable;
 use crate::path::PATH_MAX;
 use crate::resolve::Resolver;
 use crate::syscall::table;
@@ -110,8 +111,12 @@ pub struct Session {
     pub region: Arc<Region>,
     /// Lets the loader's openat(2) pass the filter.
     pub secret: u64,
+    /// The guest is not trusted.
+    pub confine: bool,
     /// Process id of the tracer.
     pub tracer: u32,
+    /// Process id of the front, which the user started.
+    pub front: u32,
     /// Counters.
     pub stats: Arc<Stats>,
     /// Addresses of sockets.
@@ -132,10 +137,19 @@ pub struct Session {
     pub strict: Option<Arc<Strict>>,
     /// Who the guest believes to be, if anybody else.
     pub identity: Option<Arc<Identity>>,
+    /// Directories that a task which has given up root may search.
+    pub searchable: Searchable,
     /// Directories held open while a call reaches through them.
     held: VecDeque<OwnedFd>,
     /// Scratch for a path as the guest passed it.
     pub text: Box<[u8; PATH_MAX]>,
+}
+
+/// Whether a number is that of the tracer, of one of its threads or of the front.
+pub fn is_prun(own: [u32; 2], pid: i32) -> bool {
+    let Some(id) = u32::try_from(pid).ok().filter(|&id| id != 0) else { return false };
+    own.contains(&id)
+        || crate::sys::stat(format!("/proc/self/task/{id}\0").as_bytes(), crate::resolve::Last::Kept).is_ok()
 }
 
 /// Directories held at a time: more than calls can be in flight between two that need one.
@@ -148,9 +162,12 @@ impl Session {
             view: Arc::new(view),
             resolver: Box::new(Resolver::new()),
             region: Arc::new(region),
-            secret: tracing.needs.secret,
+            // Where there is none, the loader's call stops like any other, and is let go.
+            secret: tracing.needs.secret.unwrap_or(0),
+            confine: false,
             tracing,
             tracer: std::process::id(),
+            front: std::os::unix::process::parent_id(),
             stats: Arc::default(),
             sockets: Arc::default(),
             carries: Arc::default(),
@@ -160,6 +177,7 @@ impl Session {
             trace: None,
             strict: None,
             identity: None,
+            searchable: Searchable::default(),
             held: VecDeque::new(),
             text: Box::new([0; PATH_MAX]),
         }
@@ -173,8 +191,10 @@ impl Session {
             resolver: Box::new(Resolver::new()),
             region: Arc::clone(&self.region),
             secret: self.secret,
+            confine: self.confine,
             tracing: self.tracing,
             tracer: self.tracer,
+            front: self.front,
             stats: Arc::default(),
             sockets: Arc::clone(&self.sockets),
             carries: Arc::clone(&self.carries),
@@ -184,6 +204,7 @@ impl Session {
             trace: self.trace.clone(),
             strict: self.strict.clone(),
             identity: self.identity.clone(),
+            searchable: Searchable::default(),
             held: VecDeque::new(),
             text: Box::new([0; PATH_MAX]),
         }
@@ -204,6 +225,11 @@ impl Session {
             self.held.pop_front();
         }
         path
+    }
+
+    /// Whether a number is that of one of prun's own processes, or of a thread of the tracer.
+    pub fn is_prun(&self, pid: i32) -> bool {
+        is_prun([self.tracer, self.front], pid)
     }
 
     /// Whether some program has been started through its interpreter, unknown to the kernel.

@@ -15,16 +15,23 @@ use crate::path::PATH_MAX;
 use crate::sys;
 use crate::syscall::table::{Arg, Row, Work};
 use crate::tracee::memory::{self, Text};
+use prun_arch::abi::Abi;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use syscalls::{Errno, Sysno};
+use syscalls::Errno;
 
 /// Where the trace goes.
 #[derive(Debug)]
-pub struct Trace(Option<File>);
+pub struct Trace {
+    /// Standard error without one.
+    file: Option<File>,
+    /// That lines are lost has been said.
+    lossy: AtomicBool,
+}
 
 impl Trace {
     /// To a file, made if new and written over; to standard error without one.
@@ -32,9 +39,10 @@ impl Trace {
     /// # Errors
     /// When it cannot be opened.
     pub fn to(file: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = file else { return Ok(Self(None)) };
+        let to = |file| Self { file, lossy: AtomicBool::new(false) };
+        let Some(path) = file else { return Ok(to(None)) };
         let open = File::options().create(true).write(true).truncate(true).open(path);
-        open.map(|file| Self(Some(file))).map_err(|e| {
+        open.map(|file| to(Some(file))).map_err(|e| {
             Failure::new("write the trace to", &path.display().to_string(), e)
                 .hint("--trace=FILE needs a file that can be made or written")
         })
@@ -57,10 +65,15 @@ impl Trace {
         }
         line.push('\n');
         // One write(2): lines of several threads do not mix. A full disk loses lines, not the session.
-        drop(match &self.0 {
+        let written = match &self.file {
             Some(file) => (&mut &*file).write_all(line.as_bytes()),
             None => std::io::stderr().write_all(line.as_bytes()),
-        });
+        };
+        if let Err(e) = written
+            && !self.lossy.swap(true, Ordering::Relaxed)
+        {
+            crate::warning!("the trace loses lines: {e}; make room, or give --trace another file");
+        }
     }
 }
 
@@ -100,7 +113,8 @@ pub fn begin(tid: i32, row: &Row, args: &[u64; 6], given: &[u64; 6]) -> String {
         _ => 1,
     };
     let count = row.args.iter().map(of_flags).max().unwrap_or(0).max(row.args.len()).max(of_work);
-    let mut line = format!("{tid} {}(", row.call.name());
+    let name = if row.work == Work::Socketcall { "socketcall" } else { row.call.name() };
+    let mut line = format!("{tid} {name}(");
     for i in 0..count.min(6) {
         if i > 0 {
             line.push_str(", ");
@@ -135,9 +149,9 @@ const FOREIGN: u32 = u32::MAX;
 
 impl Strict {
     /// A call that answers `errno` because prun does not translate it.
-    pub fn refused(&self, call: u32, errno: Errno) {
+    pub fn refused(&self, abi: Abi, call: u32, errno: Errno) {
         if self.is_new(call) {
-            let name = Sysno::new(call as usize).map_or("a call newer than Linux 6.18", |c| c.name());
+            let name = abi.call(call).map_or("a call newer than Linux 6.18", |c| c.name());
             crate::report::say(format_args!("strict: {name} ({call}) is not translated: {}", sys::io(errno)));
         }
     }
@@ -146,7 +160,7 @@ impl Strict {
     pub fn foreign(&self) {
         if self.is_new(FOREIGN) {
             crate::report::say(format_args!(
-                "strict: calls of the 32-bit ABI ('int 0x80') are not translated: {}",
+                "strict: calls of another ABI are not translated: {}",
                 sys::io(Errno::ENOSYS)
             ));
         }

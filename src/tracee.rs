@@ -10,6 +10,8 @@ use crate::exec::Plan;
 use crate::path::GuestPath;
 use crate::syscall::Exit;
 use crate::tracer::placement::Pin;
+use prun_arch::abi::Abi;
+use region::Home;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::os::fd::OwnedFd;
@@ -55,11 +57,29 @@ impl<T> Shared<T> {
     }
 }
 
-/// What `CLONE_FS` shares.
+/// The directory that is `/` for tasks that called chroot(2).
 #[derive(Debug)]
+pub struct Root {
+    /// Its guest path when it became that.
+    pub guest: GuestPath,
+    /// The directory itself, so that it is found again where it is renamed; `None` where the host refused.
+    pub dir: Option<OwnedFd>,
+}
+
+/// What `CLONE_FS` shares.
+#[derive(Clone, Debug)]
 pub struct Fs {
     /// The current directory.
     pub cwd: Arc<Cwd>,
+    /// The root, where it is not that of the view.
+    pub root: Option<Arc<Root>>,
+}
+
+impl Fs {
+    /// In the directory `cwd`, with the view's root.
+    pub fn new(cwd: GuestPath) -> Self {
+        Self { cwd: Arc::new(Cwd { guest: cwd, dir: OnceLock::new() }), root: None }
+    }
 }
 
 /// A place in a program from which calls stop that need not.
@@ -84,6 +104,8 @@ pub struct Mm {
     pub dumpable: Option<i32>,
     /// Places of the program that have called for nothing.
     pub sites: smallvec::SmallVec<[Site; 4]>,
+    /// prun's memory for calls of the 32-bit ABI in a 64-bit program, once it has made one ([`crate::tracer::low`]).
+    pub low: Option<Home>,
     /// Device and inode of a program that the kernel does not know is running, because its interpreter was executed.
     pub text: Option<(u64, u64)>,
 }
@@ -108,8 +130,12 @@ pub enum State {
 pub struct InCall {
     /// Argument registers as the guest set them.
     pub args: [u64; 6],
+    /// Arguments as the kernel was given them: where a result comes in the register of the first, it is seen no more.
+    pub given: [u64; 6],
     /// The call as the guest made it.
     pub number: u32,
+    /// Of which ABI it is.
+    pub abi: Abi,
     /// The work.
     pub exit: Exit,
     /// What `--trace` writes of it, up to its result.
@@ -129,9 +155,8 @@ pub struct Task {
     pub mm: Shared<Mm>,
     /// Index of its slot.
     pub slot: u32,
-    /// The slots are the tracee's own memory instead of shared with the tracer: for all tasks of an [`Mm`], since it
-    /// is settled before a program's first instruction.
-    pub private: bool,
+    /// Where it has prun's memory.
+    pub home: Home,
     /// It has been seen at the beginning of a call whose end is to be seen too. Kept where stops alternate.
     pub inside: bool,
     /// Number and arguments of the call that was last sent through the trampoline.
@@ -144,17 +169,34 @@ pub struct Task {
     pub listing_host: Option<crate::syscall::dirents::Unfinished>,
     /// The sendmmsg(2) that it is making in pieces, between two of them.
     pub sending: Option<crate::syscall::socket::Sending>,
+    /// The close_range(2) that it is making in pieces, between two of them.
+    pub closing: Option<Box<crate::syscall::Closing>>,
     /// It is narrowed to its tracer's CPU.
     pub pin: Option<Arc<Pin>>,
     /// Calls in a row that came shortly after each other.
     pub heat: u32,
-    /// When it last made a call that stopped.
-    pub called: Option<Instant>,
+    /// When it last made a call that stopped, and how many events its tracer thread had handled by then.
+    pub called: Option<(Instant, u64)>,
     /// Its credentials, under a fake identity.
     pub cred: Option<Arc<Cred>>,
+    /// What its last call reached through descriptors of the tracer, which is over when it makes another.
+    pub held: smallvec::SmallVec<[std::os::fd::OwnedFd; 2]>,
 }
 
 impl Task {
+    /// Whether a 32-bit call could have a slot.
+    pub fn has_low_slot(&self) -> bool {
+        u64::from(self.slot) < prun_arch::layout::LOW_SLOT_COUNT
+    }
+
+    /// Where calls of an ABI find prun's memory; `None` where it has to be made first.
+    pub fn home_for(&self, abi: Abi) -> Option<Home> {
+        if abi.word() == 8 || prun_arch::layout::is_low(self.home.window) {
+            return Some(self.home);
+        }
+        self.mm.lock().low
+    }
+
     /// A task without a number yet that does nothing.
     pub fn new(fs: Shared<Fs>, mm: Shared<Mm>) -> Self {
         Self {
@@ -163,17 +205,19 @@ impl Task {
             fs,
             mm,
             slot: 0,
-            private: false,
+            home: Home::default(),
             inside: false,
             in_flight: None,
             state: State::Running,
             plan: None,
             listing_host: None,
             sending: None,
+            closing: None,
             pin: None,
             heat: 0,
             called: None,
             cred: None,
+            held: smallvec::SmallVec::new(),
         }
     }
 }
@@ -211,10 +255,18 @@ pub struct Directory {
     links: AtomicU32,
 }
 
+/// What others may ask of a task.
+#[derive(Debug)]
+struct Entry {
+    mm: Shared<Mm>,
+    fs: Shared<Fs>,
+    slot: u32,
+    tgid: i32,
+}
+
 #[derive(Debug, Default)]
 struct Entries {
-    /// Memory and slot of each.
-    tasks: IdMap<i32, (Shared<Mm>, u32)>,
+    tasks: IdMap<i32, Entry>,
     free: Vec<u32>,
     next: u32,
 }
@@ -234,18 +286,22 @@ impl Directory {
         self.links.load(Ordering::Relaxed)
     }
 
-    /// Enters a task, or replaces its memory after execve(2).
-    pub fn enter(&self, tid: i32, slot: u32, mm: &Shared<Mm>) {
-        self.lock().tasks.insert(tid, (mm.clone(), slot));
+    /// Enters a task, or replaces what has become another: its memory after execve(2), its directories after
+    /// unshare(2).
+    pub fn enter(&self, task: &Task) {
+        let entry = Entry { mm: task.mm.clone(), fs: task.fs.clone(), slot: task.slot, tgid: task.tgid };
+        self.lock().tasks.insert(task.tid, entry);
     }
 
-    /// Strikes a task out and takes its slot back. The number may be another task's by now.
-    pub fn leave(&self, tid: i32, slot: u32) {
+    /// Strikes a task out and takes its slot back; false if the number is another task's by now.
+    pub fn leave(&self, tid: i32, slot: u32) -> bool {
         let mut all = self.lock();
-        if all.tasks.get(&tid).is_some_and(|(_, of)| *of == slot) {
+        let own = all.tasks.get(&tid).is_some_and(|entry| entry.slot == slot);
+        if own {
             all.tasks.remove(&tid);
         }
         all.free.push(slot);
+        own
     }
 
     /// Strikes out a number whose task lives on under another.
@@ -255,7 +311,25 @@ impl Directory {
 
     /// The memory of the task `tid`; `None` if it is none of the session's.
     pub fn memory(&self, tid: i32) -> Option<Shared<Mm>> {
-        self.lock().tasks.get(&tid).map(|(mm, _)| mm.clone())
+        self.lock().tasks.get(&tid).map(|entry| entry.mm.clone())
+    }
+
+    /// The directories of the task `tid`; `None` if it is none of the session's.
+    pub fn directories(&self, tid: i32) -> Option<Shared<Fs>> {
+        self.lock().tasks.get(&tid).map(|entry| entry.fs.clone())
+    }
+
+    /// The process that the task `tid` belongs to.
+    pub fn process(&self, tid: i32) -> Option<i32> {
+        self.lock().tasks.get(&tid).map(|entry| entry.tgid)
+    }
+
+    /// All processes, each once.
+    pub fn processes(&self) -> Vec<i32> {
+        let mut all: Vec<i32> = self.lock().tasks.values().map(|entry| entry.tgid).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// The ids of all tasks.
@@ -286,9 +360,14 @@ impl Directory {
         Some(all.next - 1)
     }
 
+    /// The slot is nobody's after all.
+    pub fn give_back(&self, slot: u32) {
+        self.lock().free.push(slot);
+    }
+
     /// Whether some running program's file is this one, unknown to the kernel.
     pub fn runs(&self, id: (u64, u64)) -> bool {
-        let all: Vec<Shared<Mm>> = self.lock().tasks.values().map(|(mm, _)| mm.clone()).collect();
+        let all: Vec<Shared<Mm>> = self.lock().tasks.values().map(|entry| entry.mm.clone()).collect();
         all.iter().any(|mm| mm.lock().text == Some(id))
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! * [`ptrace`]: the requests, raw. * [`launch`]: front, tracer and command are three processes; see there.
 //! * [`command`]: what the command does before it is executed.
-//! * [`load`]: the stops around execve(2). * [`unlock`]: programs that cannot be read. * [`newborn`]: new tasks.
+//! * [`load`]: the stops around execve(2). * [`low`]: 32-bit calls of 64-bit programs. * [`unlock`]: programs that cannot be read. * [`newborn`]: new tasks.
 //! * [`plain`]: the engine without a filter. * [`resident`]: calls that need not stop again.
 //! * [`team`]: the tracer's threads. * [`handoff`]: a task goes from one to another. * [`placement`]: on which CPU
-//!   tasks run.
+//!   tasks run. * [`turns`]: whom to wait for, and which of many is next.
 //!
 //! # Engines
 //!
@@ -16,7 +16,7 @@
 //!
 //! # Signals
 //!
-//! A tracee that is about to get a signal may be anywhere in the trampoline. [`Regs::fix_up`] then gives back what it
+//! A tracee that is about to get a signal may be anywhere in the trampoline. [`prun_arch::Regs::fix_up`] then gives back what it
 //! would have had: if the call was interrupted, the kernel restarts the *original* instruction with the original
 //! arguments, and it is translated again; a handler sees no trace of prun. A restart without a handler runs the
 //! trampoline's own instruction again, which the filter stops like any other: there only the slot's address, which
@@ -30,9 +30,11 @@ pub mod team;
 
 mod command;
 mod load;
+pub mod low;
 mod newborn;
 mod plain;
 pub mod resident;
+mod turns;
 mod unlock;
 
 pub use load::Loading;
@@ -40,20 +42,21 @@ pub use unlock::Locked;
 
 use crate::config::Leftovers;
 use crate::session::{Session, Stats};
-use crate::syscall::filter::Needs;
+use crate::sys;
+use crate::syscall::filter::{self, Needs};
 use crate::syscall::table;
 use crate::syscall::{Action, Call, Exit};
 use crate::trace;
 use crate::tracee::region::Slot;
 use crate::tracee::{IdMap, InCall, State, Task};
-use placement::{GAP, HOT};
+use placement::{HOT, in_a_row};
 use prun_arch::layout::SlotHead;
-use ptrace::{Resume, Status, Waited, Whom};
+use ptrace::{Resume, Status, Waited};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 use syscalls::Errno;
 use team::{Mail, Member, Team};
+use turns::Turns;
 
 /// How rewritten arguments are put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,14 +134,6 @@ pub enum Code {
     None,
 }
 
-/// Events of one tracee in a row after which only that one is waited for, where there are many.
-const FOCUS: u32 = 32;
-/// Tracees from which on that is worth it: wait4(2) for any looks at each of them, 10 ns a piece.
-const MANY: usize = 64;
-
-/// Looks for the event that belongs to an unborn task: the later half with a pause in between.
-const PATIENCE: u32 = 40;
-
 /// One thread of the tracer.
 pub struct Tracer {
     /// What all tasks share.
@@ -149,12 +144,17 @@ pub struct Tracer {
     tasks: IdMap<i32, Box<Task>>,
     /// Tasks whose first stop came before their creator's event: they wait for it.
     unborn: IdMap<i32, ()>,
+    /// The end of a task was heard of that nobody had told of; its creator's event may still come.
+    strangers: bool,
     /// The task that the session is about.
     command: i32,
     /// The command is stopped by job control, and so, by its own doing, is the front.
     command_stopped: bool,
     /// The tracee of the last event, and how many in a row were its.
     last: (i32, u32),
+    /// Events handled so far.
+    handled: u64,
+    turns: Turns,
 }
 
 impl Tracer {
@@ -173,15 +173,18 @@ impl Tracer {
             me,
             tasks: IdMap::default(),
             unborn: IdMap::default(),
+            strangers: false,
             command,
             command_stopped: false,
             last: (0, 0),
+            handled: 0,
+            turns: Turns::default(),
         }
     }
 
     /// Enters the task that everything begins with.
     pub fn begin(&mut self, task: Task) {
-        self.team.directory.enter(task.tid, task.slot, &task.mm);
+        self.team.directory.enter(&task);
         if let (Some(identity), Some(cred)) = (&self.session.identity, &task.cred) {
             identity.enter(task.tid, cred);
         }
@@ -191,7 +194,12 @@ impl Tracer {
 
     /// A slot for a new task.
     pub fn new_slot(&self) -> Option<u32> {
-        self.team.directory.new_slot()
+        let slot = self.team.directory.new_slot()?;
+        if self.session.region.reserve_slot(slot) {
+            return Some(slot);
+        }
+        self.team.directory.give_back(slot);
+        None
     }
 
     /// Handles events until the session is over; `ended` is called when the command has ended, and with it, but for
@@ -201,7 +209,7 @@ impl Tracer {
     /// on with it.
     pub fn run(&mut self, front: i32, leftovers: Leftovers, mut ended: impl FnMut(&[Arc<Stats>])) {
         loop {
-            for mail in self.me.mail() {
+            while let Some(mail) = self.me.mail() {
                 match mail {
                     Mail::Adopt(parked) => self.adopt(*parked),
                     Mail::Forget(tid) => self.forget(tid),
@@ -238,54 +246,25 @@ impl Tracer {
         }
     }
 
-    /// The next event. With many tracees, and one of them active, it waits for that one only: then the keeper
-    /// interrupts it once a millisecond to look at the others.
-    fn wait(&mut self) -> Waited {
-        let focused = self.last.1 >= FOCUS && self.tasks.len() >= MANY;
-        if focused != self.me.focused.load(Ordering::Relaxed) {
-            self.me.focused.store(focused, Ordering::Relaxed);
-            if focused {
-                self.team.watch();
-            }
-        }
-        if !self.unborn.is_empty() {
-            // The creator's event is due in a moment, unless the creator has been killed.
-            for attempt in 0..PATIENCE {
-                match ptrace::wait(Whom::AnyNow) {
-                    Waited::Nobody if attempt < PATIENCE / 2 => std::thread::yield_now(),
-                    Waited::Nobody => std::thread::sleep(GAP / 2),
-                    waited => return waited,
-                }
-            }
-            self.take_in_orphans();
-        }
-        if !focused {
-            return ptrace::wait(Whom::Any);
-        }
-        match ptrace::wait(Whom::One(self.last.0)) {
-            Waited::Interrupted => match ptrace::wait(Whom::AnyNow) {
-                Waited::Nobody => Waited::Interrupted,
-                waited => waited,
-            },
-            // It has ended, seen by way of another event.
-            Waited::Nobody => {
-                self.last = (0, 0);
-                Waited::Interrupted
-            }
-            waited => waited,
-        }
-    }
-
     fn handle(&mut self, tid: i32, status: Status) {
+        self.handled += 1;
         self.last = if self.last.0 == tid { (tid, self.last.1.saturating_add(1)) } else { (tid, 0) };
         match self.event(tid, status) {
             // ESRCH: killed while it was stopped; wait(2) will say so.
             Ok(()) | Err(Errno::ESRCH) => {}
-            Err(e) => {
-                crate::note!(0, "task {tid} is killed: its stop could not be handled: {}", crate::sys::io(e));
-                ptrace::kill(tid);
-            }
+            Err(e) => self.give_up(tid, e),
         }
+    }
+
+    /// A task that can neither go on as it should nor be left stopped.
+    fn give_up(&self, tid: i32, why: Errno) {
+        crate::note!(
+            0,
+            "task {tid} is killed: its stop could not be handled: {}; if it unmaps memory that it has not mapped itself, it \
+             cannot run here, else try PRUN_ENGINE=two-stop",
+            sys::io(why)
+        );
+        ptrace::kill(tid);
     }
 
     fn event(&mut self, tid: i32, status: Status) -> Result<(), Errno> {
@@ -293,6 +272,7 @@ impl Tracer {
         match status {
             Status::Ended => {
                 self.unborn.remove(&tid);
+                self.strangers |= !self.tasks.contains_key(&tid);
                 self.forget(tid);
                 return Ok(());
             }
@@ -339,24 +319,34 @@ impl Tracer {
 
     /// A task of this thread has ended, or is another's.
     fn forget(&mut self, tid: i32) {
-        let Some(task) = self.tasks.remove(&tid) else { return };
-        if let State::InCall(work) = task.state {
+        let Some(mut task) = self.tasks.remove(&tid) else { return };
+        if let State::InCall(work) = std::mem::replace(&mut task.state, State::Running) {
             self.session.traced(work.line, None);
         }
         if let Some(pin) = &task.pin {
             self.team.placement.forget(pin);
         }
-        if let Some(identity) = &self.session.identity {
-            identity.leave(tid);
+        self.leave(&task);
+    }
+
+    /// Nothing is kept of a task; what is known by its number stays if that is another's by now.
+    fn leave(&self, task: &Task) {
+        if self.team.directory.leave(task.tid, task.slot)
+            && let Some(identity) = &self.session.identity
+        {
+            identity.leave(task.tid);
         }
-        self.team.directory.leave(tid, task.slot);
         self.team.ended();
     }
 
     /// A stop at a call. Everything a common call needs is borrowed once: this is the hot path.
     fn seccomp_stop(&mut self, tid: i32) -> Result<(), Errno> {
-        let original = ptrace::call_regs(tid)?;
-        if self.session.strict.is_some() && self.is_foreign(tid, &original) {
+        let mut original = ptrace::call_regs(tid)?;
+        if original.apparent_abi().is_none() {
+            // What the filter has said of it.
+            original.set_abi(filter::abi_of(ptrace::message(tid)?));
+        }
+        if self.session.strict.is_some() && self.settled(tid, &mut original).is_none() {
             let unknown = -i64::from(Errno::ENOSYS.into_raw());
             return finish(tid, self.session.tracing.engine, original, unknown);
         }
@@ -365,29 +355,36 @@ impl Tracer {
 
     /// The beginning of a call that has to be looked at.
     fn entry_stop(&mut self, tid: i32, original: prun_arch::Regs) -> Result<(), Errno> {
-        let Self { session, team, me, tasks, .. } = self;
+        let Self { session, team, me, tasks, handled, .. } = self;
         let Some(task) = tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
         if let State::Loading(_) = task.state {
             return self.loader_stop(tid, &original);
         }
         let engine = session.tracing.engine;
-        let number = original.number();
-        if original.at_trampoline_return() && task.in_flight == Some((number, original.args())) {
+        let (abi, number) = (original.abi(), original.number());
+        let Some(home) = task.home_for(abi) else {
+            if !task.has_low_slot() {
+                return finish(tid, engine, original, -i64::from(Errno::ENOMEM.into_raw()));
+            }
+            return self.make_low(tid, &original);
+        };
+        let window = task.home.window;
+        if original.at_trampoline_return(window) && task.in_flight == Some((number, original.args())) {
             let mut regs = original;
-            regs.through(Slot::new(tid, task.slot, task.private).address());
-            ptrace::set_call_regs(tid, &regs)?;
+            regs.through(Slot::new(tid, task.slot, home).address(), window);
+            ptrace::set_call_regs(tid, &original, &regs)?;
             return ptrace::resume(tid, Resume::Run, 0);
         }
-        let Some(row) = table::row(number) else {
+        let Some(row) = table::row(abi, number) else {
             // The filter stops it for `--strict` only.
-            self.unknown(number);
+            self.unknown(abi, number);
             return finish(tid, engine, original, -i64::from(Errno::ENOSYS.into_raw()));
         };
-        if let Some(counter) = session.stats.calls.get(number as usize) {
+        if let Some(counter) = session.stats.calls.get(row.call as usize) {
             counter.add(1);
         }
         if team.placement.useful()
-            && let Some(to) = settle(task, team, me)
+            && let Some(to) = settle(task, team, me, *handled)
             && self.hand_on(tid, &original, to)?
         {
             return Ok(());
@@ -396,8 +393,15 @@ impl Tracer {
         let Some(task) = tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
         let mut regs = original;
         let mut call = Call::new(session, &team.directory, task, &mut regs);
-        let action = call.enter(row);
+        sys::unseen::take();
+        let mut action = call.enter(row);
         let (args, changed, slot) = (call.args, call.number, call.slot);
+        if let Some(e) = sys::unseen::take()
+            && task.sending.is_none()
+        {
+            // An error too may come of what was not seen: `ENOENT` where only a look has failed.
+            action = Err(e);
+        }
         let line = session.trace.is_some().then(|| {
             let given = if changed.is_none() { args } else { original.args() };
             trace::begin(tid, row, &original.args(), &given)
@@ -416,13 +420,19 @@ impl Tracer {
                 resident::consider(session, task, &original);
                 return ptrace::resume(tid, engine.onward(), 0);
             }
-            Ok(Action::Run) if line.is_none() && engine == Engine::OneStop && changed.is_none() => {
-                slot.set_head(&SlotHead { args: original.args(), ret: original.ip(), pad: 0 })?;
+            Ok(Action::Run)
+                if line.is_none()
+                    && engine == Engine::OneStop
+                    && changed.is_none()
+                    && original.has_trampoline()
+                    && stops_once(&original.args(), &args) =>
+            {
+                slot.set_head(&SlotHead { args: original.args(), ret: original.return_point(), pad: 0 })?;
                 regs = original;
                 regs.set_args(args);
-                regs.through(slot.address());
+                regs.through(slot.address(), window);
                 task.in_flight = Some((number, args));
-                ptrace::set_call_regs(tid, &regs)?;
+                ptrace::set_call_regs(tid, &original, &regs)?;
                 return ptrace::resume(tid, Resume::Run, 0);
             }
             Ok(Action::Run) => Exit::Restore,
@@ -431,10 +441,11 @@ impl Tracer {
         regs = original;
         regs.set_args(args);
         if let Some(changed) = changed {
-            regs.set_number(changed as u32);
+            regs.set_number(abi.number(changed));
         }
-        ptrace::set_call_regs(tid, &regs)?;
-        task.state = State::InCall(Box::new(InCall { args: original.args(), number, exit, line }));
+        ptrace::set_call_regs(tid, &original, &regs)?;
+        task.state =
+            State::InCall(Box::new(InCall { args: original.args(), given: args, number, abi, exit, line }));
         ptrace::resume(tid, Resume::ToExit, 0)
     }
 
@@ -447,22 +458,25 @@ impl Tracer {
         let State::InCall(work) = std::mem::replace(&mut task.state, State::Running) else {
             return Err(Errno::EINVAL);
         };
-        let mut regs = ptrace::call_regs(tid)?;
-        let again = Call::new(&mut self.session, &self.team.directory, task, &mut regs).leave(work.exit);
-        regs.set_args(work.args);
-        regs.set_number(work.number);
+        let before = ptrace::call_regs(tid)?;
+        let mut regs = before;
+        regs.set_abi(work.abi);
+        let mut call = Call::new(&mut self.session, &self.team.directory, task, &mut regs);
+        call.args = work.given;
+        let again = call.leave(work.exit);
+        regs.put_back(work.args, work.number);
         self.session.traced(work.line, Some(regs.result()).filter(|_| again.is_none()));
         if again.is_some() {
-            regs.again(work.number);
+            regs.again(work.number, work.args);
         }
-        ptrace::set_call_regs(tid, &regs)?;
+        ptrace::set_call_regs(tid, &before, &regs)?;
         ptrace::resume(tid, onward, 0)
     }
 }
 
 /// Where a task that makes a call should run from now on: on the CPU of the member that traces it, `me`, if it is
-/// hot. The answer is another member that is to take it over.
-fn settle(task: &mut Task, team: &Arc<Team>, me: &Member) -> Option<usize> {
+/// hot. The answer is another member that is to take it over. `handled` counts the member's events.
+fn settle(task: &mut Task, team: &Arc<Team>, me: &Member, handled: u64) -> Option<usize> {
     if let Some(pin) = &task.pin {
         if pin.beat() {
             return pin.takes_over().filter(|&to| to != me.index);
@@ -470,9 +484,9 @@ fn settle(task: &mut Task, team: &Arc<Team>, me: &Member) -> Option<usize> {
         (task.pin, task.heat) = (None, 0);
     }
     let now = Instant::now();
-    let gap = task.called.map_or(GAP, |before| now.duration_since(before));
-    task.called = Some(now);
-    task.heat = if gap < GAP { task.heat + 1 } else { 0 };
+    let before = task.called.replace((now, handled));
+    let goes_on = before.is_some_and(|(at, by_then)| in_a_row(now.duration_since(at), handled - by_then));
+    task.heat = if goes_on { task.heat + 1 } else { 0 };
     if task.heat >= HOT {
         pin(task, team, me);
     }
@@ -508,10 +522,16 @@ fn onward(session: &Session, task: &Task) -> Resume {
     }
 }
 
+/// Whether a call whose arguments are changed so needs no second stop.
+fn stops_once(before: &[u64; 6], after: &[u64; 6]) -> bool {
+    before.iter().zip(after).zip(prun_arch::ONE_STOP).all(|((before, after), free)| free || before == after)
+}
+
 /// The call is not run and returns `value`.
-fn finish(tid: i32, engine: Engine, mut regs: prun_arch::Regs, value: i64) -> Result<(), Errno> {
+fn finish(tid: i32, engine: Engine, before: prun_arch::Regs, value: i64) -> Result<(), Errno> {
+    let mut regs = before;
     regs.skip(value);
-    ptrace::set_call_regs(tid, &regs)?;
+    ptrace::set_call_regs(tid, &before, &regs)?;
     ptrace::resume(tid, engine.onward(), 0)
 }
 
@@ -520,8 +540,9 @@ fn signal_stop(session: &Session, task: &mut Task, signal: i32) -> Result<(), Er
     // All of them: the code in the tracee keeps the flags in another register meanwhile.
     let mut regs = ptrace::regs(task.tid)?;
     let before = regs.ip();
-    if regs.in_trampoline() {
-        regs.fix_up(&Slot::new(task.tid, task.slot, task.private).head()?);
+    let window = task.home.window;
+    if let Some(home) = regs.in_trampoline(window).and_then(|abi| task.home_for(abi)) {
+        regs.fix_up(&Slot::new(task.tid, task.slot, home).head()?, window);
     }
     let handled = resident::fix_up(task, &mut regs, signal);
     if let Some(sent) = task.sending.take() {

@@ -83,6 +83,17 @@ impl View {
         self.reverse.guest_by(&self.table, host, access, out)
     }
 
+    /// Whether the canonical guest path is shown by that host path.
+    pub fn shows(&self, guest: &[u8], host: &[u8]) -> bool {
+        let (node, below) = self.table.covering(guest);
+        let top = self.table.host(node);
+        if top == b"/" {
+            host == below || (below.is_empty() && host == b"/")
+        } else {
+            host.strip_prefix(top) == Some(below)
+        }
+    }
+
     /// How the guest may reach a host path: absolute and normal.
     pub fn ways(&self, host: &[u8]) -> Ways {
         self.reverse.ways(&self.table, host)
@@ -180,7 +191,13 @@ fn is_directory<H: Host>(
     guest: &mut Buf<PATH_MAX>,
 ) -> bool {
     let mut ask = |guest: &[u8]| {
-        let request = Request { base: b"/", path: guest, follow: Follow::Yes, restrict: Restrict::default() };
+        let request = Request {
+            base: b"/",
+            path: guest,
+            follow: Follow::Yes,
+            restrict: Restrict::default(),
+            root: b"/",
+        };
         let mut text = [0; PATH_MAX];
         // The node itself is trusted by resolution, so ask about the host path it would have.
         match resolver.resolve(table, host, &request) {
@@ -206,6 +223,7 @@ fn merged<H: Host>(table: &Table, host: &mut H, resolver: &mut Resolver) -> Vec<
             path: guest.as_bytes(),
             follow: Follow::Yes,
             restrict: Restrict::default(),
+            root: b"/",
         };
         if resolver.resolve(table, host, &request).is_ok()
             && let Ok(st) = crate::sys::stat(resolver.host(), crate::resolve::Last::Followed)
@@ -254,7 +272,7 @@ fn canonical<H: Host>(
     }
     // From the root: what is above may be a link that leads nowhere, and no directory to start in.
     let mut text = [0; PATH_MAX];
-    let request = Request { base: b"/", path: &plain, follow, restrict: Restrict::default() };
+    let request = Request { base: b"/", path: &plain, follow, restrict: Restrict::default(), root: b"/" };
     let seen = match resolver.resolve(table, host, &request) {
         Ok(found) if !found.void => {
             !matches!(host.link(resolver.host(), &mut text), crate::resolve::Link::Refused(_))

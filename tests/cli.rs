@@ -22,6 +22,29 @@ fn mistakes_are_named() {
     let (status, message) = failing(&["-b", "/no/such:/x", "true"]);
     assert_eq!(status, Some(0), "a missing HOST is a warning");
     assert!(message.contains("warning") && message.contains("/no/such"), "{message}");
+    for (argv, wrong) in [
+        (&["-r", "/etc/passwd", "true"][..], "/etc/passwd"),
+        (&["-q", "no-such-emulator", "true"], "in PATH"),
+        (&["-q", "", "true"], "none is named"),
+        (&["-p", "99999:1", "true"], "99999:1"),
+        (&["-p", "80", "true"], "no two ports"),
+        (&["-k", "", "true"], "no release"),
+        (&["-i", "1:2:3", "true"], "1:2:3"),
+        (&["--kill-on-exit", "--wait", "true"], "--wait"),
+        (&["-v", "--verbose=x", "true"], "'x'"),
+        (&["--bind=", "true"], "empty"),
+        (&["--trace=/no/such/file", "true"], "/no/such/file"),
+        (&["--nix=/proc/x", "true"], "/proc/x"),
+        (&["-z", "true"], "'-z'"),
+        (&["-b"], "--bind"),
+    ] {
+        let (status, message) = failing(argv);
+        assert_eq!(status, Some(125), "{argv:?}: {message}");
+        assert!(message.contains(wrong), "{argv:?}: {message}");
+    }
+    let (status, message) = failing(&["-b", "/usr:/mnt:r0", "true"]);
+    assert_eq!(status, Some(0), "a path may have a colon in it");
+    assert!(message.contains("warning: ':r0'") && message.contains(":ro"), "{message}");
     let (_, message) = failing(&["-w", "/no/such", "pwd"]);
     assert!(message.contains("starting in '/'"), "{message}");
 }
@@ -49,6 +72,14 @@ fn nix_makes_its_folder() {
     );
     assert!(out.starts_with("store\nvar\n") && out.contains("sandbox = false"), "{out}");
     assert!(store.join("var/nix").is_dir());
+    // Without a name, where a user's data belong.
+    let home = dir.path().display().to_string();
+    for (variable, made) in [("HOME", ".local/share/prun/nix/store"), ("XDG_DATA_HOME", "prun/nix/store")] {
+        let set = format!("{variable}={home}");
+        let shown = good(Who::User, &["env", "-u", "XDG_DATA_HOME", &set, &prun(), "--nix", "ls", "/nix"]);
+        assert_eq!(shown, "store\nvar\n");
+        assert!(dir.path().join(made).is_dir(), "{made}");
+    }
 }
 
 #[test]
@@ -58,7 +89,7 @@ fn the_program_is_static_and_works_from_anywhere() {
     assert!(elf.interpreter.is_none() && elf.libraries.is_empty());
     let dir = folder(Who::User);
     let copy = dir.path().join("another name");
-    std::fs::copy(prun(), &copy).expect("ours");
+    copy_program(prun(), &copy);
     assert_eq!(good(Who::User, &[&copy.display().to_string(), "echo", "hi"]), "hi\n");
     // As a packer starts it: from memory, its file gone.
     let script = "import os, sys\nfd = os.memfd_create('p')\nos.write(fd, open(sys.argv[1], 'rb').read())\nos.execve(fd, ['x', '-b', '/usr:/nix', 'ls', '-d', '/nix/bin'], os.environ)";

@@ -39,7 +39,7 @@ fn counted(engine: &str, options: &[&str], kind: &str, count: i64, path: &str) -
 /// The cost of one call: of two runs of different length the difference, so that start and end cancel out. Rounded,
 /// since now and then a timer of the tracer's adds a call that belongs to none of the guest's.
 fn each(engine: &str, options: &[&str], kind: &str, path: &str) -> Cost {
-    let (short, long) = if kind == "exec" { (20, 120) } else { (500, 2500) };
+    let (short, long) = if kind == "exec" { (20, 120) } else { (times(500).into(), times(2500).into()) };
     let a = counted(engine, options, kind, short, path);
     let b = counted(engine, options, kind, long, path);
     let per = |a: i64, b: i64| ((b - a) as f64 / (long - short) as f64).round() as i64;
@@ -60,7 +60,7 @@ fn files() -> (tempfile::TempDir, String) {
         std::fs::write(tree.join(path), "text").expect("ours");
     }
     std::os::unix::fs::symlink("f", tree.join("link")).expect("ours");
-    std::fs::copy(guest(), tree.join("guest")).expect("ours");
+    copy_program(guest(), tree.join("guest"));
     let binding = format!("{}:{}", tree.display(), dir.path().join("at").display());
     (dir, binding)
 }
@@ -70,6 +70,10 @@ fn check(engine: &str, bound: &[(&str, &str, Cost)], identity: &[(&str, &str, Co
     let mut wrong = vec![];
     for (options, place, rows) in [(vec!["-b", &binding], "at", bound), (vec![], "tree", identity)] {
         for (kind, file, expected) in rows {
+            // The guest program's C library starts programs by calls of its own choice; glibc's are counted.
+            if *kind == "exec" && cfg!(not(target_env = "gnu")) {
+                continue;
+            }
             let path = Path::new(dir.path()).join(place).join(file);
             let found = each(engine, &options, kind, &path.display().to_string());
             if found != *expected {
@@ -82,13 +86,27 @@ fn check(engine: &str, bound: &[(&str, &str, Cost)], identity: &[(&str, &str, Co
 
 const DEEP: &str = "4/5/6/7/8/9/f";
 
+/// A call that is skipped, or becomes another one, has its number set by a request of its own where that is no register.
+const APART: i64 = prun_arch::NUMBER_APART as i64;
+
+/// A program that starts asks for the CPUs it may run on: a stop, where there are several.
+fn asks_for_cpus() -> i64 {
+    i64::from(std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1))
+}
+
 /// No stop, nothing made.
 const FREE: Cost = cost([0, 0, 0], [0, 0, 0, 0]);
 
 #[test]
 fn with_one_stop() {
-    // Registers read and set, go on; the path read; one question to the host.
-    let translated = cost([1, 0, 0], [1, 3, 1, 1]);
+    // Registers read and set, go on; the path read; one question to the host. Where the path's register is not put back
+    // by the call itself there is a second stop, with registers read and set.
+    let at_end = i64::from(!prun_arch::ONE_STOP[1]);
+    let [translated, linked, read] = [(1, 1), (5, 1), (0, 1)]
+        .map(|(files, memory)| cost([1, at_end, 0], [1 + at_end, 3 + 3 * at_end, memory, files]));
+    let asked = asks_for_cpus();
+    // The answer is written by the tracer, and the call skipped.
+    let answered = cost([1, 0, 0], [1, 3 + APART, 1, 1]);
     // The kernel gets the path as it is: no registers to set.
     let passed_on = cost([1, 0, 0], [1, 2, 1, 1]);
     // A name without a slash in a folder without bindings: nothing to ask.
@@ -99,38 +117,41 @@ fn with_one_stop() {
             ("stat", "f", translated),
             ("stat", DEEP, translated),
             // The answer "there is a link" comes first, then a walk from the binding.
-            ("stat", "link", cost([1, 0, 0], [1, 3, 1, 5])),
+            ("stat", "link", linked),
             ("open", "f", translated),
             ("open", DEEP, translated),
-            ("readlink", "link", cost([1, 0, 0], [1, 3, 1, 0])),
+            ("readlink", "link", read),
             ("name", "f", in_folder),
             ("empty", "f", in_folder),
             // The folder opened and read twice; the one with the place of the binding in it shows more than the host's.
-            ("list", ".", cost([3, 0, 0], [3, 7, 1, 2])),
-            ("list", "..", cost([5, 4, 0], [9, 27, 4, 23])),
-            ("getcwd", "f", translated),
+            ("list", ".", cost([3, at_end, 0], [3 + at_end, 7 + 3 * at_end, 1, 2])),
+            ("list", "..", cost([5, 4 + at_end, 0], [9 + at_end, 27 + 3 * at_end + 3 * APART, 4, 23])),
+            ("getcwd", "f", answered),
             ("getppid", "f", FREE),
-            ("exec", "guest", cost([7, 0, 4], [12, 28, 17, 13])),
+            // Of these one wipes out what the loader knew.
+            ("exec", "guest", cost([6 + asked, 0, 4], [11 + asked, 26 + 2 * asked, 18, 13])),
         ],
         &[
             ("stat", "f", passed_on),
             ("stat", DEEP, passed_on),
-            ("stat", "link", cost([1, 0, 0], [1, 3, 1, 6])),
+            ("stat", "link", cost([1, at_end, 0], [1 + at_end, 3 + 3 * at_end, 1, 6])),
             ("open", "f", passed_on),
             ("open", DEEP, passed_on),
             ("readlink", "link", passed_on),
             ("name", "f", in_folder),
             ("empty", "f", in_folder),
             ("list", ".", cost([1, 0, 0], [1, 2, 1, 2])),
-            ("getcwd", "f", translated),
+            ("getcwd", "f", answered),
             ("getppid", "f", FREE),
-            ("exec", "guest", cost([7, 0, 4], [12, 27, 17, 13])),
+            // A child of vfork(2) shares its memory: its path is copied.
+            ("exec", "guest", cost([6 + asked, 0, 4], [11 + asked, 26 + 2 * asked, 18, 13])),
         ],
     );
 }
 
 #[test]
 fn with_two_stops() {
+    let asked = asks_for_cpus();
     let translated = cost([1, 1, 0], [2, 6, 1, 1]);
     let passed_on = cost([1, 0, 0], [1, 2, 1, 1]);
     check(
@@ -142,11 +163,11 @@ fn with_two_stops() {
             ("readlink", "link", cost([1, 1, 0], [2, 6, 1, 0])),
             ("name", "f", cost([1, 0, 0], [1, 2, 1, 0])),
             ("list", ".", cost([3, 1, 0], [4, 10, 1, 2])),
-            ("list", "..", cost([5, 5, 0], [10, 30, 4, 23])),
+            ("list", "..", cost([5, 5, 0], [10, 30 + 3 * APART, 4, 23])),
             // Answered at the first stop.
-            ("getcwd", "f", cost([1, 0, 0], [1, 3, 1, 1])),
+            ("getcwd", "f", cost([1, 0, 0], [1, 3 + APART, 1, 1])),
             ("getppid", "f", FREE),
-            ("exec", "guest", cost([7, 1, 4], [13, 31, 17, 13])),
+            ("exec", "guest", cost([6 + asked, 1, 4], [12 + asked, 29 + 2 * asked, 18, 13])),
         ],
         &[("stat", "f", passed_on), ("open", "f", passed_on), ("getppid", "f", FREE)],
     );

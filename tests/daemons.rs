@@ -1,6 +1,7 @@
 //! What the command leaves behind when it ends.
 
 use crate::harness::*;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ fn leave(options: &[&str], dir: &Path, script: &str) -> (Option<i32>, Duration) 
 }
 
 fn within(seconds: u64, mut done: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let end = Instant::now() + Duration::from_secs(seconds) * slow();
     while Instant::now() < end {
         if done() {
             return true;
@@ -32,7 +33,8 @@ fn read(path: &Path) -> String {
 
 fn alive(pid: &str) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    state.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    // A zombie, or one that is being taken away as we look.
+    state.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
 }
 
 fn tracer(pid: &str) -> String {
@@ -46,20 +48,21 @@ fn they_go_on_with_their_view() {
     std::fs::write(dir.path().join("f"), "from the binding\n").expect("ours");
     // In a session of its own, it starts programs after prun has gone: by path, by PATH, through a script.
     let script = "printf '#!/bin/sh\\ncat /shown/f\\n' > /shown/s; chmod +x /shown/s; cd /shown; \
-        (setsid bash -c 'echo $$ > pid; sleep 1.3; { /shown/s; pwd; ls -d /shown; cat < f; readlink /proc/self/cwd; } > out.new; mv out.new out; sleep 0.3' >/dev/null 2>&1 &); exit 3";
+        (setsid bash -c 'echo $$ > pid; until [ -e go ]; do sleep 0.05; done; { /shown/s; pwd; ls -d /shown; cat < f; readlink /proc/self/cwd; } > out.new; mv out.new out; sleep 0.3' >/dev/null 2>&1 &); exit 3";
     let (status, took) = leave(&[], dir.path(), script);
     assert_eq!(status, Some(3));
-    assert!(took < Duration::from_millis(1200), "{took:?}");
+    assert!(took < Duration::from_secs(60) * slow(), "{took:?}");
     let out = dir.path().join("out");
     assert!(!out.exists(), "the daemon is not through yet");
     let pid = dir.path().join("pid");
-    assert!(within(1, || read(&pid).ends_with('\n')));
+    assert!(within(60, || read(&pid).ends_with('\n')));
     let pid = read(&pid);
     let tracer = tracer(&pid);
     assert!(alive(&pid) && tracer != "0");
-    assert!(within(20, || out.exists()));
+    std::fs::write(dir.path().join("go"), "").expect("ours");
+    assert!(within(60, || out.exists()));
     assert_eq!(read(&out), "from the binding\n/shown\n/shown\nfrom the binding\n/shown\n");
-    assert!(within(20, || !alive(&pid) && !alive(&tracer)), "the tracer ends with the last daemon");
+    assert!(within(60, || !alive(&pid) && !alive(&tracer)), "the tracer ends with the last daemon");
 }
 
 #[test]
@@ -69,9 +72,9 @@ fn they_die_rather_than_lose_their_view() {
     assert_eq!(status, Some(0));
     let pid = read(&dir.path().join("pid"));
     let tracer = tracer(&pid);
-    assert!(alive(&pid));
+    assert!(alive(&pid) && tracer != "0", "{pid} traced by {tracer}");
     good(Who::Me, &["kill", "-KILL", &tracer]);
-    assert!(within(20, || !alive(&pid)), "a daemon outlived its tracer");
+    assert!(within(60, || !alive(&pid)), "a daemon outlived its tracer");
 }
 
 #[test]
@@ -80,10 +83,11 @@ fn they_are_killed_if_that_was_asked_for() {
     // One that ignores signals, one that is stopped, one in a session of its own, and one that makes others all the time.
     let script = "cd /shown; trap '' TERM HUP INT; sleep 300.5 & echo $! > a; \
         sleep 300.5 & kill -STOP $!; echo $! > b; setsid sleep 300.5 & echo $! > c; \
-        (while :; do (sleep 300.5 & echo $! >> e) ; sleep 0.001; done) & echo $! > d; sleep 0.3; exit 4";
+        (while :; do (sleep 300.5 & echo $! >> e) ; sleep 0.001; done) & echo $! > d; \
+        until [ -s e ] && [ $(wc -l < e) -gt 10 ]; do sleep 0.05; done; exit 4";
     let (status, took) = leave(&["--kill-on-exit"], dir.path(), script);
     assert_eq!(status, Some(4));
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(took < Duration::from_secs(100), "{took:?}");
     let pids: String = ["a", "b", "c", "d", "e"].iter().map(|f| read(&dir.path().join(f))).collect();
     assert!(pids.lines().count() > 10, "{pids}");
     let left: Vec<&str> = pids.lines().filter(|pid| alive(pid)).collect();
@@ -107,34 +111,40 @@ fn they_are_awaited_if_that_was_asked_for() {
         .spawn()
         .expect("it starts");
     let pid = dir.path().join("pid");
-    assert!(within(20, || read(&pid).ends_with('\n')));
+    assert!(within(60, || read(&pid).ends_with('\n')));
     std::thread::sleep(Duration::from_millis(300));
     assert!(child.try_wait().expect("ours").is_none(), "it waits");
     // `timeout` passes the signal on.
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::SIGTERM)
         .expect("ours");
-    assert!(within(20, || child.try_wait().expect("ours").is_some()));
-    assert!(within(20, || !alive(&read(&pid))));
+    assert!(within(60, || child.try_wait().expect("ours").is_some()));
+    assert!(within(60, || !alive(&read(&pid))));
 }
 
 #[test]
 fn prun_does_not_hang_on_any() {
     let dir = folder(Who::User);
     // Blocked in a fifo that nobody opens, stopped, a zombie's parent, a hundred of them, a shell's helpers.
+    // None of them ends by itself within the time that the harness gives prun; each writes down one that is left.
     for script in [
-        "mkfifo /shown/p; cat /shown/p & echo $! > /shown/pid; sleep 0.1; rm /shown/p; exit 0",
-        "sleep 3 & kill -STOP $!; (sleep 3; kill -CONT $!) & exit 0",
-        "python3 -c 'import os, time; os.fork() or os._exit(0); time.sleep(3)' & exit 0",
-        "for i in $(seq 100); do sleep 3 & done; exit 0",
-        "exec 3< <(sleep 3); exit 0",
-        "coproc sleep 3; exit 0",
+        "mkfifo /shown/p; cat /shown/p & echo $! > /shown/pid; sleep 0.1; exit 0",
+        // The kernel sends SIGHUP to a group with a stopped member that is left alone (`kill_orphaned_pgrp()`).
+        "trap '' HUP; sleep 3000 & kill -STOP $!; echo $! > /shown/pid; (sleep 3000; kill -CONT $!) & exit 0",
+        "python3 -c 'import os, time; os.fork() or os._exit(0); time.sleep(3000)' & echo $! > /shown/pid; exit 0",
+        "for i in $(seq 100); do sleep 3000 & done; echo $! > /shown/pid; exit 0",
+        "exec 3< <(sleep 3000); echo $! > /shown/pid; exit 0",
+        "coproc sleep 3000; echo $! > /shown/pid; exit 0",
     ] {
         let (status, took) = leave(&[], dir.path(), script);
-        assert_eq!(status, Some(0), "{script}");
-        assert!(took < Duration::from_millis(2800), "{script}: {took:?}");
+        assert_eq!(status, Some(0), "{script}: {took:?}");
+        let pid = read(&dir.path().join("pid"));
+        // With their tracer all of them die.
+        let tracer = tracer(&pid);
+        assert!(alive(&pid) && tracer != "0", "{script}: {pid} traced by {tracer}");
+        good(Who::Me, &["kill", "-KILL", &tracer]);
+        assert!(within(60, || !alive(&pid)), "{script}");
+        std::fs::remove_file(dir.path().join("pid")).expect("written");
     }
-    // The one in the fifo cannot end by itself.
-    good(Who::Me, &["kill", read(&dir.path().join("pid")).trim()]);
 }
 
 /// The command gets what prun is sent; who ignores the first TERM is killed by the second.
@@ -143,14 +153,14 @@ fn signals_and_the_second_term() {
     use nix::sys::signal::{Signal, kill};
     let start = |trap: &str| {
         let script = format!("trap '{trap}' INT TERM HUP QUIT; echo up; while :; do sleep 0.02; done");
-        let mut child = std::process::Command::new(prun())
-            .args(["bash", "-c", &script])
+        // Whoever started the tests in the background or by nohup(1) has had signals ignored, and a shell keeps to that.
+        let mut child = std::process::Command::new("env")
+            .args(["--default-signal=INT,QUIT,HUP,TERM", &prun(), "bash", "-c", &script])
             .stdout(Stdio::piped())
             .spawn()
             .expect("it starts");
-        let mut line = String::new();
-        let mut out = std::io::BufReader::new(child.stdout.take().expect("piped"));
-        std::io::BufRead::read_line(&mut out, &mut line).expect("a line");
+        let mut out = BufReader::new(child.stdout.take().expect("piped")).lines();
+        assert_eq!(out.next().expect("a line").expect("text"), "up");
         (child, out)
     };
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
@@ -158,10 +168,11 @@ fn signals_and_the_second_term() {
         kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).expect("ours");
         assert_eq!(child.wait().expect("ours").code(), Some(3), "{signal}");
     }
-    let (mut child, _out) = start(":");
+    let (mut child, mut out) = start("echo ignored");
     let pid = nix::unistd::Pid::from_raw(child.id() as i32);
     kill(pid, Signal::SIGTERM).expect("ours");
-    std::thread::sleep(Duration::from_millis(300));
+    // The second may be sent when the first has been handled: of one signal twice the kernel keeps one.
+    assert_eq!(out.next().expect("a line").expect("text"), "ignored");
     assert!(child.try_wait().expect("ours").is_none(), "it ignored the first");
     kill(pid, Signal::SIGTERM).expect("ours");
     assert_eq!(child.wait().expect("ours").code(), Some(128 + 9));

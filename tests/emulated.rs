@@ -139,3 +139,37 @@ fn without_an_emulator_it_is_said() {
         assert!(String::from_utf8_lossy(&output.stderr).contains("qemu-aarch64-static"));
     }
 }
+
+/// apt-get, dpkg and what they start, all of another machine, as a fake root in a copy of the root.
+#[test]
+fn packages_are_installed() {
+    let dir = tempfile::Builder::new().prefix("prun-arm64").tempdir_in("/var/tmp").expect("a folder");
+    let copy = format!("{}/root", dir.path().display());
+    good(Who::Me, &["cp", "-a", root(), &copy]);
+    let owner = if nix::unistd::geteuid().is_root() {
+        "65534:65534".into()
+    } else {
+        format!("{}", nix::unistd::getuid())
+    };
+    good(Who::Me, &["chown", "-R", "-h", &owner, &dir.path().display().to_string()]);
+    let script = "exec </dev/null; export DEBIAN_FRONTEND=noninteractive
+        apt-get -qq -o Acquire::Languages=none update; apt-get -qq install -y --no-install-recommends hello >/dev/null
+        hello; dpkg -s hello | grep ^Status; stat -c '%u:%g' /usr/bin/hello; apt-get -qq purge -y hello >/dev/null; hello || echo gone
+        printf 'int main(){return 0;}' >/tmp/c.c; printf 'c: c.c\\n\\tgcc -o $@ $<\\n' >/tmp/Makefile; make -s -C /tmp; /tmp/c && echo made";
+    let prun = prun();
+    let options =
+        ["-0", "-q", "qemu-aarch64-static", "-b", "/proc", "-b", "/dev", "-b", "/etc/resolv.conf", "-w", "/"];
+    let argv = [
+        &[prun.as_str(), "-r", &copy],
+        &options[..],
+        &["/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin", "HOME=/root", "/bin/bash", "-c", script],
+    ]
+    .concat();
+    let output = run(Who::User, &argv);
+    assert_eq!(
+        text(&output),
+        "Hello, world!\nStatus: install ok installed\n0:0\ngone\nmade\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

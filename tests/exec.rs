@@ -29,17 +29,24 @@ fn a_program_sees_what_it_would_natively() {
 #[test]
 fn other_abis_do_not_slip_past() {
     let dir = folder(Who::User);
-    let out = under(Who::User, &["-b", &format!("{}:/nix", dir.path().display()), &guest(), "foreign"]);
-    assert_eq!(
-        out,
-        "int 0x80 -> -ENOSYS\ngarbage in the high half -> 0\nx32 -> -ENOSYS\nio_uring_setup -> -ENOSYS\n"
-    );
+    std::fs::write(dir.path().join("f"), "").expect("ours");
+    let bind = format!("{}:/nix", dir.path().display());
+    for engine in ENGINES {
+        for (path, result) in [("/nix/f", "0"), ("/nix/none", "-ENOENT")] {
+            let argv = [&prun(), "-b", &bind, &guest(), "foreign", path];
+            let out = command(Who::User, &argv).env("PRUN_ENGINE", engine).output().expect("it starts");
+            let narrow = format!("int 0x80 -> {result}\nit looks native -> refused\n");
+            let narrow =
+                if prun_arch::ABIS.contains(&prun_arch::abi::Abi::I386) { narrow } else { String::new() };
+            let rest = "garbage in the high half -> 0\nx32 -> -ENOSYS\nio_uring_setup -> -ENOSYS\n";
+            assert_eq!(text(&out), narrow + rest, "{engine}");
+        }
+    }
 }
 
 fn script(dir: &Path, name: &str, text: &str) {
     let path = dir.join(name);
-    std::fs::write(&path, text).expect("ours");
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("ours");
+    write_program(&path, text, 0o755);
 }
 
 #[test]
@@ -125,10 +132,16 @@ fn a_program_with_a_bad_interpreter_is_refused() {
         file.extend_from_slice(name);
         file.push(0);
         let path = d.join(format!("s{i}"));
-        std::fs::write(&path, &file).expect("ours");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("ours");
+        write_program(&path, &file, 0o755);
     }
     same(&[&guest(), "execs", &d.display().to_string(), "5"]);
+}
+
+/// The interpreter that a program of the host names.
+fn interpreter(program: &str) -> String {
+    let said = good(Who::Me, &["env", "LC_ALL=C", "readelf", "-l", program]);
+    let (_, rest) = said.split_once("program interpreter: ").expect("it is dynamic");
+    rest.split(']').next().expect("a name").to_owned()
 }
 
 /// A dynamic program whose interpreter is only in the guest: as every program of nix.
@@ -146,7 +159,7 @@ fn a_program_may_have_its_interpreter_in_the_guest_only() {
     )
     .expect("ours");
     std::fs::create_dir(d.join("ld")).expect("ours");
-    std::fs::copy("/lib64/ld-linux-x86-64.so.2", d.join("ld/ld.so")).expect("a C library");
+    copy_program(interpreter("/bin/cat"), d.join("ld/ld.so"));
     for (flags, name) in [("-pie", "pie"), ("-no-pie", "fixed")] {
         let out = d.join(name).display().to_string();
         good(
@@ -177,6 +190,69 @@ fn a_program_may_have_its_interpreter_in_the_guest_only() {
     }
 }
 
+/// Programs that the kernel begins to execute and cannot map: the task dies, there is nobody left to return an error to.
+#[test]
+fn a_program_that_cannot_be_mapped_dies_as_natively() {
+    let dir = folder(Who::User);
+    let d = dir.path();
+    std::fs::write(d.join("m.c"), "int main(void) { return 0; }\n").expect("ours");
+    let host = interpreter("/bin/cat");
+    copy_program(&host, d.join("ld.so"));
+    let (source, bind) = (d.join("m.c").display().to_string(), format!("{}:/guest", d.display()));
+    // What becomes of the last segment's offset, address, file size and memory size.
+    type Spoil = fn(&mut [u64; 4]);
+    const CUT: &str = "cut off before the page where memory without a file begins";
+    let spoils: [(&str, Spoil); 6] = [
+        ("nothing", |_| {}),
+        (CUT, |_| {}),
+        ("offset", |w| w[0] += 16),
+        ("address", |w| w[1] += 16),
+        ("less memory than file", |w| w[3] = 1),
+        ("too high", |w| w[1] += u64::MAX << 47),
+    ];
+    for (n, (what, spoil)) in spoils.iter().enumerate() {
+        let mut statuses = vec![];
+        for (name, linker) in [("native", host.as_str()), ("guest", "/guest/ld.so")] {
+            let path = d.join(format!("{name}{n}"));
+            let linker = format!("-Wl,--dynamic-linker={linker}");
+            good(Who::Me, &["gcc", "-pie", &linker, "-o", &path.display().to_string(), &source]);
+            let mut file = std::fs::read(&path).expect("ours");
+            let word =
+                |file: &[u8], at: usize| u64::from_le_bytes(file[at..at + 8].try_into().expect("eight"));
+            let (table, entries) = (word(&file, 32) as usize, usize::from(file[56]));
+            let last = (0..entries).map(|i| table + 56 * i).rfind(|&at| file[at..at + 4] == [1, 0, 0, 0]);
+            let last = last.expect("a segment");
+            // p_paddr is between the two.
+            let places = [8, 16, 32, 40];
+            let mut words = places.map(|p| word(&file, last + p));
+            spoil(&mut words);
+            for (p, w) in places.iter().zip(words) {
+                file[last + p..last + p + 8].copy_from_slice(&w.to_le_bytes());
+            }
+            if *what == CUT {
+                let end = words[0] + words[2];
+                assert!(end % 4096 != 0 && words[3] > words[2], "{words:?}");
+                file.truncate((end - end % 4096) as usize);
+            }
+            write_program(&path, file, 0o755);
+            let (path, prun) = (path.display().to_string(), prun());
+            if name == "native" {
+                let status = run(Who::User, &[&path]).status;
+                statuses.push(status.code().or(status.signal().map(|s| 128 + s)));
+                continue;
+            }
+            for engine in ENGINES {
+                let argv = [&prun, "-b", &bind, &format!("/guest/guest{n}")];
+                let out = command(Who::User, &argv).env("PRUN_ENGINE", engine).output().expect("it starts");
+                statuses.push(out.status.code());
+            }
+        }
+        let native = if n == 0 { 0 } else { 139 };
+        assert_eq!(statuses[0], Some(native), "{what}, natively");
+        assert!(statuses.iter().all(|s| *s == statuses[0]), "{what}: {statuses:?}");
+    }
+}
+
 #[test]
 fn programs_of_every_kind_run_in_a_synthetic_root() {
     let root = folder(Who::User);
@@ -184,9 +260,8 @@ fn programs_of_every_kind_run_in_a_synthetic_root() {
     let (r, w) = (root.path().display().to_string(), format!("{}:/work", work.path().display()));
     let prun = prun();
     let mut front = vec![prun.as_str(), "-r", &r, "-b", &w, "-w", "/work"];
-    for d in ["/usr", "/bin", "/lib", "/lib64", "/etc", "/dev", "/proc", "/tmp"] {
-        front.extend(["-b", d]);
-    }
+    front.extend(bound(&system()));
+    front.extend(bound(&["/etc", "/dev", "/proc", "/tmp"]));
     let sh = |script: &str| {
         let envs = ["env", "HOME=/work", "PATH=/usr/bin:/bin", "sh", "-euc", script];
         good(Who::User, &[front.as_slice(), envs.as_slice()].concat())
@@ -207,7 +282,7 @@ fn programs_of_every_kind_run_in_a_synthetic_root() {
     );
     assert_eq!(
         sh("perl -e 'opendir D, \"/\"; print join(\" \", sort grep { !/^\\./ } readdir D), \"\\n\"'"),
-        "bin dev etc lib lib64 proc tmp usr work\n"
+        listed(&["dev", "etc", "proc", "tmp", "work"]).join(" ") + "\n"
     );
     assert_eq!(
         sh(
@@ -219,7 +294,7 @@ fn programs_of_every_kind_run_in_a_synthetic_root() {
     assert_eq!(sh("busybox ls -d /work"), "/work\n");
     // The guest program is a static Rust program.
     let bin = guest();
-    std::fs::copy(bin, work.path().join("guest")).expect("ours");
+    copy_program(bin, work.path().join("guest"));
     assert!(sh("./guest listing / 65536").starts_with(". .. bin dev"));
 }
 
@@ -231,7 +306,7 @@ fn a_program_may_be_executable_only() {
     std::fs::create_dir(d.join("data")).expect("ours");
     std::fs::write(d.join("data/f"), "data").expect("ours");
     for (from, name) in [("/bin/cat", "cat"), (guest().as_str(), "guest")] {
-        std::fs::copy(from, d.join(name)).expect("ours");
+        copy_program(from, d.join(name));
         std::fs::set_permissions(d.join(name), PermissionsExt::from_mode(0o111)).expect("ours");
     }
     let own = d.join("guest").display().to_string();
@@ -292,7 +367,9 @@ fn a_guest_of_root_has_its_own_rights() {
     }
 }
 
-/// A handler may leave by siglongjmp(3), and be interrupted by another, wherever the call was.
+/// A handler may leave by siglongjmp(3), and be interrupted by another, wherever the call was. Each signal is ordered
+/// after the one before has been handled: faster ones would leave no time for anything else on a busy machine. Where
+/// the jump comes after the open, its descriptor is closed behind it: thousands would reach the limit.
 #[test]
 fn handlers_may_jump_out_of_calls() {
     let dir = folder(Who::User);
@@ -302,12 +379,13 @@ fn handlers_may_jump_out_of_calls() {
         "#include <fcntl.h>\n#include <setjmp.h>\n#include <signal.h>\n#include <stdio.h>\n#include <sys/stat.h>\n#include <sys/time.h>\n#include <unistd.h>\n\
          static sigjmp_buf env; static volatile int jumps, nested, armed;\n\
          static void usr1(int s) { struct stat st; (void)s; if (stat(\"/mnt/f\", &st) == 0 && st.st_size == 4) nested++; }\n\
-         static void alrm(int s) { struct stat st; (void)s; raise(SIGUSR1); if (stat(\"/mnt/none\", &st) == 0) _exit(9); if (armed) { jumps++; siglongjmp(env, 1); } }\n\
+         static void alrm(int s) { struct stat st; (void)s; raise(SIGUSR1); if (stat(\"/mnt/none\", &st) == 0) _exit(9); if (armed) { armed = 0; jumps++; siglongjmp(env, 1); } }\n\
+         static void soon(int i) { struct itimerval t = {{0, 0}, {0, 20 + i * 37 % 400}}; setitimer(ITIMER_REAL, &t, 0); }\n\
          int main(void) { struct sigaction a = {.sa_handler = alrm, .sa_flags = SA_RESTART}, b = {.sa_handler = usr1}; sigaction(SIGALRM, &a, 0); sigaction(SIGUSR1, &b, 0);\n\
-         struct itimerval t = {{0, 300}, {0, 300}}; setitimer(ITIMER_REAL, &t, 0); volatile int bad = 0, i;\n\
-         for (i = 0; i < 40000; i++) { if (sigsetjmp(env, 1)) { armed = 0; continue; } armed = 1; struct stat st; int r = stat(\"/mnt/f\", &st);\n\
+         volatile int bad = 0, i;\n\
+         for (i = 0; i < 40000 && jumps < 1500; i++) { if (sigsetjmp(env, 1)) { close(3); continue; } armed = 1; soon(i); struct stat st; int r = stat(\"/mnt/f\", &st);\n\
          int fd = open(\"/mnt/f\", O_RDONLY); armed = 0; char c[5] = \"\"; if (r != 0 || st.st_size != 4 || fd < 0 || read(fd, c, 4) != 4 || c[0] != 'd') bad++; if (fd >= 0) close(fd); }\n\
-         struct itimerval off = {{0, 0}, {0, 0}}; setitimer(ITIMER_REAL, &off, 0); printf(\"jumps %d nested %d bad %d\\n\", jumps > 0, nested > 0, bad); return bad != 0; }\n",
+         struct itimerval off = {{0, 0}, {0, 0}}; setitimer(ITIMER_REAL, &off, 0); printf(\"jumps %d nested %d bad %d\\n\", jumps > 99, nested > 99, bad); return bad != 0; }\n",
     )
     .expect("ours");
     std::fs::write(d.join("f"), "data").expect("ours");

@@ -4,24 +4,75 @@ use crate::harness::*;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// A shell script under `prun -0`, in a folder of its own.
+/// A shell script under `prun -0`, in a folder of its own, on each engine: what it prints on all of them.
 fn root(script: &str) -> String {
-    let dir = folder(Who::User);
-    session(&["-0"], dir.path(), script)
+    on_each_engine("", script)
+}
+
+/// The same with a file `x.py` in the folder.
+fn on_each_engine(program: &str, script: &str) -> String {
+    let mut all = ENGINES.map(|engine| {
+        let dir = folder(Who::User);
+        std::fs::write(dir.path().join("x.py"), program).expect("ours");
+        if program.is_empty() {
+            std::fs::remove_file(dir.path().join("x.py")).expect("ours");
+        }
+        run_in(&["-0"], dir.path(), script, engine)
+    });
+    assert!(all[0] == all[1] && all[1] == all[2], "not the same on {ENGINES:?}: {all:#?}");
+    std::mem::take(&mut all[0])
 }
 
 fn session(options: &[&str], dir: &Path, script: &str) -> String {
-    let dir = dir.display().to_string();
-    let prun = prun();
-    good(Who::User, &[&[prun.as_str()], options, &["-w", dir.as_str(), "bash", "-euc", script]].concat())
+    run_in(options, dir, script, ENGINES[0])
 }
 
-/// A Python program under `prun -0`: what it prints.
+fn run_in(options: &[&str], dir: &Path, script: &str, engine: &str) -> String {
+    let dir = dir.display().to_string();
+    let prun = prun();
+    let argv = [&[prun.as_str()], options, &["-w", dir.as_str(), "bash", "-euc", script]].concat();
+    let output = command(Who::User, &argv).env("PRUN_ENGINE", engine).output().expect("it starts");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{argv:?} {engine}: {}\n{}{error}", output.status, text(&output));
+    text(&output)
+}
+
+/// Random calls by root about credentials and files, natively and under each engine. Native root has to have what the
+/// guest believes to have; what it lacks beside that is not shown.
+#[test]
+fn as_the_kernel_does_it() {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let caps = status.lines().find_map(|l| l.strip_prefix("CapEff:")).expect("a line");
+    let mask = u64::from_str_radix(caps.trim(), 16).expect("a number");
+    let needed = [0, 1, 2, 3, 4, 6, 7, 8, 21, 27, 31];
+    if needed.iter().any(|bit| mask >> bit & 1 == 0) {
+        eprintln!("not run: only root can do natively what is compared");
+        return;
+    }
+    for (seed, engine) in (1..).zip(ENGINES) {
+        let once = |who, front: &[&str]| {
+            let dir = tempfile::Builder::new().tempdir_in("/var/tmp").expect("a folder");
+            give(dir.path(), who);
+            let (guest, dir) = (guest(), dir.path().display().to_string());
+            let (seed, mask) = (format!("{seed}"), format!("{mask}"));
+            let argv = [front, &[guest.as_str(), "identity", &dir, &seed, "60", &mask]].concat();
+            let output = command(who, &argv).env("PRUN_ENGINE", engine).output().expect("it starts");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            text(&output)
+        };
+        let native = once(Who::Me, &[]);
+        let ours = once(Who::User, &[&prun(), "-0"]);
+        assert!(native.lines().count() > 1000, "it has run: {native}");
+        for (native, ours) in native.lines().zip(ours.lines()) {
+            assert_eq!(native, ours, "{engine}: natively, and under prun");
+        }
+        assert_eq!(native.lines().count(), ours.lines().count());
+    }
+}
+
+/// A Python program under `prun -0`: what it prints, on each engine.
 fn python(program: &str) -> String {
-    let dir = folder(Who::User);
-    let file = dir.path().join("x.py");
-    std::fs::write(&file, program).expect("ours");
-    session(&["-0"], dir.path(), "python3 x.py")
+    on_each_engine(program, "python3 x.py")
 }
 
 #[test]
@@ -59,6 +110,18 @@ fn without_one_nothing_changes_and_nothing_more_stops() {
     for call in ["getuid", "fstat", "getgroups", "capget"] {
         assert!(!stats.lines().any(|l| l.ends_with(&format!(" {call}"))), "{call} stopped:\n{stats}");
     }
+}
+
+/// A program that another thread than the leader executes has that one's number, and the credentials it had.
+#[test]
+fn a_program_of_a_thread_is_whom_it_was() {
+    let program = "\
+import os, threading, time
+os.setgid(55); os.setuid(1234)
+see = ['stat', '-L', '-c', '%u %g', '/proc/self']
+threading.Thread(target=lambda: os.execvp('stat', see)).start()
+time.sleep(1000)";
+    assert_eq!(python(program), "1234 55\n");
 }
 
 #[test]
@@ -99,6 +162,7 @@ fn a_new_file_has_no_old_ones_owner() {
 fn credentials_follow_the_kernels_rules() {
     let seen = python(
         "import os
+work = os.getcwd()
 def show(): print(os.getresuid(), os.getresgid(), os.getgroups())
 def fails(f, *a):
     try: f(*a)
@@ -111,6 +175,9 @@ if os.fork() == 0:
     os.setgid(30); os.setuid(1000); show()
     print(fails(os.setuid, 0), fails(os.setgid, 0), fails(os.chown, 'x.py', 0, 0))
     print([l.split()[1:] for l in open('/proc/self/status') if l[:4] in ('Uid:', 'Gid:', 'CapE')])
+    d = os.open('/proc/self', os.O_RDONLY); os.chdir('/proc')
+    beside = [os.fdopen(os.open('status', os.O_RDONLY | f, dir_fd=d)).read() for f in (0, os.O_NOFOLLOW)] + [open(f'{os.getpid()}/status').read()]
+    print([[l.split()[1] for l in text.splitlines() if l[:4] in ('Uid:', 'Gid:')] for text in beside]); os.chdir(work)
     open('mine', 'w'); s = os.stat('mine'); print(s.st_uid, s.st_gid)
     os._exit(0)
 os.wait(); show()
@@ -123,7 +190,7 @@ t = threading.Thread(target=lambda: (libc.syscall(105, 55), print(libc.syscall(1
         seen,
         "(0, 1000, 0) (20, 21, 22) [3, 7]\nEPERM EPERM works\n(0, 0, 0) (20, 21, 22) [3, 7]\n".to_owned()
             + "(1000, 1000, 1000) (30, 30, 30) [3, 7]\nEPERM EPERM EPERM\n"
-            + "[['1000', '1000', '1000', '1000'], ['30', '30', '30', '30'], ['0000000000000000']]\n1000 30\n"
+            + "[['1000', '1000', '1000', '1000'], ['30', '30', '30', '30'], ['0000000000000000']]\n[['1000', '30'], ['1000', '30'], ['1000', '30']]\n1000 30\n"
             + "(0, 0, 0) (20, 21, 22) [3, 7]\n55\n0\n"
     );
 }
@@ -214,6 +281,98 @@ s, _ = l.accept(); print(cred(s)[1:]); s.send(b'x'); os.wait()
 }
 
 #[test]
+fn many_messages_carry_the_ids_the_guest_knows() {
+    let seen = python(
+        "import ctypes, os, socket, struct
+libc = ctypes.CDLL(None, use_errno=True)
+def message(control):
+    data = ctypes.create_string_buffer(b'x', 8); iov = struct.pack('PN', ctypes.addressof(data), 1)
+    iov = ctypes.create_string_buffer(iov); ctl = ctypes.create_string_buffer(control, len(control))
+    keep.append((data, iov, ctl))
+    return struct.pack('PIxxxxPNPNixxxxIxxxx', 0, 0, ctypes.addressof(iov), 1, ctypes.addressof(ctl), len(control), 0, 0)
+def cred(pid, uid, gid): return struct.pack('Nii3ixxxx', 28, socket.SOL_SOCKET, socket.SCM_CREDENTIALS, pid, uid, gid)
+keep = []
+a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+b.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+def send(creds):
+    vector = ctypes.create_string_buffer(b''.join(message(c) for c in creds))
+    n = libc.sendmmsg(a.fileno(), vector, len(creds), 0)
+    return n, ctypes.get_errno() if n < 0 else [struct.unpack_from('I', vector.raw, 64 * i + 56)[0] for i in range(len(creds))]
+me = os.getpid(); r, w = os.pipe(); r2, w2 = os.pipe()
+print(send([cred(me, 0, 0), b'', cred(me, 5, 6), b'']))
+if os.fork() == 0:
+    os.setgid(1001); os.setuid(1000)
+    print(send([cred(os.getpid(), 1000, 1001), cred(os.getpid(), 0, 0)]), send([cred(os.getpid(), 0, 0)]), flush=True)
+    os.write(w, b'x'); os.read(r2, 1); os._exit(0)
+os.read(r, 1)
+vector = ctypes.create_string_buffer(b''.join(message(bytes(64)) for _ in range(5)))
+n = libc.recvmmsg(b.fileno(), vector, 5, socket.MSG_DONTWAIT, None)
+print(n, [struct.unpack('3i', keep[-5 + i][2].raw[16:28])[1:] for i in range(n)])
+os.write(w2, b'x'); os.wait()
+",
+    );
+    // A claim that is not the task's own is shown as what its sender is.
+    assert_eq!(
+        seen,
+        "(4, [1, 1, 1, 1])\n(1, [1, 0]) (-1, 1)\n5 [(0, 0), (0, 0), (0, 0), (0, 0), (1000, 1001)]\n"
+    );
+}
+
+#[test]
+fn attributes_beside_a_directory() {
+    // setxattrat(2) and its kin, since Linux 6.13.
+    let seen = python(
+        "import ctypes, os, struct
+libc = ctypes.CDLL(None, use_errno=True)
+def call(n, *a):
+    r = libc.syscall(n, *[ctypes.c_long(x) if isinstance(x, int) else x for x in a])
+    return r if r >= 0 else -ctypes.get_errno()
+def args(value, flags=0):
+    keep.append(value); return struct.pack('QII', ctypes.addressof(value), len(value), flags)
+keep = []
+os.mkdir('d'); open('d/f', 'w'); os.symlink('f', 'd/l'); d = os.open('d', os.O_RDONLY); f = os.open('d/f', os.O_RDWR)
+def put(fd, path, flags, name, value, how=0):
+    v = ctypes.create_string_buffer(value, len(value)); return call(463, fd, path, flags, name, args(v, how), 16)
+def get(fd, path, flags, name, how=0):
+    v = ctypes.create_string_buffer(64); n = call(464, fd, path, flags, name, args(v, how), 16)
+    return v.raw[:n] if n >= 0 else n
+def names(fd, path, flags):
+    v = ctypes.create_string_buffer(256); n = call(465, fd, path, flags, v, 256); return v.raw[:n] if n >= 0 else n
+if call(465, d, b'f', 0, None, 0) == -38: print('none'); raise SystemExit
+print(put(d, b'l', 0, b'trusted.a', b'1'), put(d, b'', 0x1000, b'trusted.b', b'2'), put(f, b'', 0x1000, b'trusted.c', b'3'))
+print(get(d, b'f', 0, b'trusted.a'), get(d, b'l', 0x100, b'trusted.a'), get(d, b'', 0x1000, b'trusted.b'), os.getxattr('d/f', 'trusted.c'))
+print(put(d, b'f', 0, b'trusted.a', b'1', 1), put(d, b'f', 0, b'trusted.x', b'1', 2), put(d, b'f', 64, b'trusted.x', b'1'))
+print(get(d, b'f', 0, b'trusted.a', 1), get(d, b'f', 0, b'trusted.none'), names(d, b'f', 0))
+print(call(466, d, b'f', 0, b'trusted.a'), call(466, d, b'f', 0, b'trusted.a'), names(d, b'l', 0))
+caps = bytes.fromhex('0100000200200000') + bytes(12)
+print(put(d, b'f', 0, b'security.capability', caps), os.getxattr('d/f', 'security.capability') == caps)
+os.chmod('.', 0o755); os.setuid(1000)
+print(put(d, b'f', 0, b'trusted.z', b'1'), get(d, b'f', 0, b'trusted.c'), names(d, b'f', 0))
+",
+    );
+    if seen == "none\n" {
+        return;
+    }
+    assert_eq!(
+        seen,
+        "0 0 0\nb'1' -61 b'2' b'3'\n-17 -61 -22\n-22 -61 b'trusted.a\\x00trusted.c\\x00'\n0 -61 b'trusted.c\\x00'\n".to_owned()
+            + "0 True\n-1 -61 b'security.capability\\x00'\n"
+    );
+}
+
+#[test]
+fn a_kernel_without_audit_is_shown() {
+    let seen = python(
+        "import errno, socket
+for protocol in 9, 0:
+    try: print(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol).family)
+    except OSError as e: print(errno.errorcode[e.errno])
+",
+    );
+    assert_eq!(seen, "EPROTONOSUPPORT\n16\n");
+}
+
+#[test]
 fn owners_outlive_the_session_in_attributes() {
     // tmpfs has user attributes only since Linux 6.6.
     let dir = tempfile::Builder::new().tempdir_in("/var/tmp").expect("a folder");
@@ -241,6 +400,100 @@ fn owners_outlive_the_session_in_attributes() {
     assert_eq!((value("g"), value("d")), ("61\n".into(), "0808\n".into()));
     assert_eq!(session(&options, dir.path(), "python3 -c 'import os; print(os.listxattr(\"f\"))'"), "[]\n");
     assert!(dir.path().join("f").metadata().expect("made").uid() != 1000);
+}
+
+/// The message as <https://github.com/rootless-containers/proto> defines it, for a reader and writer that is not ours.
+#[test]
+fn other_tools_read_and_write_owners() {
+    let dir = tempfile::Builder::new().tempdir_in("/var/tmp").expect("a folder");
+    give(dir.path(), Who::User);
+    let message = "syntax = \"proto3\"; package rootlesscontainers; message Resource { uint32 uid = 1; uint32 gid = 2; }";
+    std::fs::write(dir.path().join("r.proto"), message).expect("ours");
+    let options = ["-0", "--persist"];
+    let script = "touch a b c d; chown 1000:5 a; chown 4000000000 b; chown :7 c; chmod 0 c; chown 0:9 d; mkdir e; chown 65534:65534 e";
+    session(&options, dir.path(), script);
+    let path = dir.path().display().to_string();
+    let get = "import os, sys; sys.stdout.buffer.write(os.getxattr(sys.argv[1], 'user.rootlesscontainers'))";
+    let set = "import os, sys; os.setxattr(sys.argv[1], 'user.rootlesscontainers', sys.stdin.buffer.read())";
+    let decode = |name: &str| {
+        let script = format!(
+            "python3 -c \"$1\" {path}/{name} | protoc --proto_path={path} --decode=rootlesscontainers.Resource r.proto"
+        );
+        good(Who::Me, &["bash", "-o", "pipefail", "-euc", &script, "-", get])
+    };
+    assert_eq!(decode("a"), "uid: 1000\ngid: 5\n");
+    assert_eq!(decode("b"), "uid: 4000000000\n");
+    assert!(decode("c").starts_with("gid: 7\n100: "), "{}", decode("c"));
+    assert_eq!((decode("d"), decode("e")), ("gid: 9\n".into(), "uid: 65534\ngid: 65534\n".into()));
+    // A tool that knows of the two ids only.
+    let script = format!(
+        "for w in 'f uid:33,gid:44' 'g gid:4294967295,uid:5' 'h'; do touch {path}/${{w%% *}}; chown --reference={path} {path}/${{w%% *}}
+         echo \"${{w#*[fgh]}}\" | protoc --proto_path={path} --encode=rootlesscontainers.Resource r.proto | python3 -c \"$1\" {path}/${{w%% *}}; done"
+    );
+    good(Who::Me, &["bash", "-o", "pipefail", "-euc", &script, "-", set]);
+    assert_eq!(
+        session(&options, dir.path(), "stat -c '%n %u %g %a' f g h; chown 1 f; stat -c '%u %g' f"),
+        "f 33 44 644\ng 5 0 644\nh 0 0 644\n1 44\n"
+    );
+    assert_eq!(decode("f"), "uid: 1\ngid: 44\n");
+}
+
+/// A shell under prun that is asked one thing after another.
+struct Shell(std::process::Child, std::io::BufReader<std::process::ChildStdout>);
+
+impl Shell {
+    fn new(dir: &Path) -> Self {
+        let (prun, dir) = (prun(), dir.display().to_string());
+        let mut command = command(Who::User, &[&prun, "-0", "--persist", "-w", &dir, "bash"]);
+        let piped = || std::process::Stdio::piped();
+        let mut child = command.stdin(piped()).stdout(piped()).spawn().expect("it starts");
+        let out = child.stdout.take().expect("piped");
+        Self(child, std::io::BufReader::new(out))
+    }
+
+    fn ask(&mut self, script: &str) -> String {
+        use std::io::{BufRead, Write};
+        let stdin = self.0.stdin.as_mut().expect("piped");
+        writeln!(stdin, "echo $({{ {script}; }} 2>&1)").expect("it reads");
+        let mut line = String::new();
+        self.1.read_line(&mut line).expect("it answers");
+        line.trim_end().to_owned()
+    }
+
+    fn end(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().expect("ours").success());
+    }
+}
+
+#[test]
+fn two_sessions_have_one_tree() {
+    let dir = tempfile::Builder::new().tempdir_in("/var/tmp").expect("a folder");
+    give(dir.path(), Who::User);
+    let (mut a, mut b) = (Shell::new(dir.path()), Shell::new(dir.path()));
+    assert_eq!(a.ask("touch f g; chown 5:6 f; chmod 600 f; stat -c %u:%g:%a f g"), "5:6:600 0:0:644");
+    assert_eq!(b.ask("stat -c %u:%g:%a f g; chown 7 f; chmod 2711 f; chown :8 g"), "5:6:600 0:0:644");
+    assert_eq!(a.ask("stat -c %u:%g:%a f g; chown 9 g"), "7:6:2711 0:8:644");
+    assert_eq!(b.ask("stat -c %u:%g:%a f g; setfattr -n trusted.x -v 1 g || python3 -c 'import os; os.setxattr(\"g\", \"trusted.x\", b\"1\")'; rm f; touch f").lines().next(), Some("7:6:2711 9:8:644"));
+    assert_eq!(
+        a.ask("stat -c %u:%g:%a f; python3 -c 'import os; print(os.getxattr(\"g\", \"trusted.x\"))'"),
+        "0:0:644 b'1'"
+    );
+    assert_eq!(a.ask("chown 0:0 g; mknod n c 1 3; chown 3 n; echo hello >n"), "");
+    assert_eq!(
+        b.ask("stat -c '%u:%g %F %s' g n; cat n; mv n m; chown 4 m"),
+        "0:0 regular empty file 0 3:0 character special file 0"
+    );
+    assert_eq!(a.ask("stat -c '%u %F' m; chmod 4755 g"), "4 character special file");
+    // Who has given up root writes to it in the other session: the kernel takes the bit, and both see that.
+    let write = "chown 1000 . g; setpriv --reuid=1000 --clear-groups sh -c 'echo x >g'; stat -c %a g";
+    assert_eq!(a.ask("chmod 4755 g; stat -c %a g"), "4755");
+    assert_eq!(b.ask(write), "755");
+    assert_eq!(a.ask("stat -c %u:%a g"), "1000:755");
+    a.end();
+    b.end();
+    let seen = session(&["-0", "--persist"], dir.path(), "stat -c '%n %u %g %a' g m f");
+    assert_eq!(seen, "g 1000 0 755\nm 4 0 644\nf 0 0 644\n");
 }
 
 #[test]

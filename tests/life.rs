@@ -23,8 +23,8 @@ fn exit_statuses() {
 #[test]
 fn a_daemon_does_not_keep_the_session() {
     let start = Instant::now();
-    assert_eq!(under(Who::User, &["sh", "-c", "sleep 20.5 >/dev/null 2>&1 & echo done"]), "done\n");
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(under(Who::User, &["sh", "-c", "sleep 60.5 >/dev/null 2>&1 & echo done"]), "done\n");
+    assert!(start.elapsed() < Duration::from_secs(50));
 }
 
 #[test]
@@ -45,21 +45,80 @@ fn signals_reach_the_command() {
     assert_eq!(child.wait().expect("ours").code(), Some(3));
 }
 
-/// Ctrl-Z and fg in an interactive shell that runs in prun, and prun stopped by the shell around it.
-#[test]
-fn job_control_in_a_terminal() {
-    let script = format!(
-        "set timeout 20\nset env(PS1) {{p> }}\nspawn {0} bash --norc -i\nexpect {{p> }}\nsend \"sleep 100\\r\"\nsleep 1\nsend \"\\032\"\n\
-         expect {{Stopped}} {{}} timeout {{exit 2}}\nsend \"fg\\r\"\nsleep 1\nsend \"\\003\"\nexpect {{p> }} {{}} timeout {{exit 3}}\n\
-         send \"exit 5\\r\"\nexpect eof\nlassign [wait] pid id err status\nif {{$status != 5}} {{exit 4}}\n\
-         spawn bash --norc -i\nexpect {{p> }}\nsend \"{0} sleep 100\\r\"\nsleep 1\nsend \"\\032\"\nexpect {{Stopped}} {{}} timeout {{exit 6}}\n\
-         send \"fg\\r\"\nsleep 1\nsend \"\\003\"\nexpect {{p> }} {{}} timeout {{exit 7}}\nexit 0\n",
-        prun()
-    );
+/// Plays a script of expect(1), in which `PRUN` is prun; `want WORDS STATUS` waits for words of the terminal, and ends with
+/// this status if they do not come.
+fn play(script: &str) {
+    const FRONT: &str = "set timeout 100\nset env(PS1) {p> }\n\
+        proc want {words status} { expect $words {} timeout {exit $status} eof {exit [expr $status + 100]} }\n";
     let dir = folder(Who::Me);
     let file = dir.path().join("x");
-    std::fs::write(&file, script).expect("ours");
+    std::fs::write(&file, format!("{FRONT}{}", script.replace("PRUN", &prun()))).expect("ours");
     good(Who::Me, &["expect", &file.display().to_string()]);
+}
+
+/// Ctrl-Z and fg in an interactive shell that runs in prun, and prun stopped by the shell around it. What is continued says
+/// so: before that the terminal may be the shell's still, and Ctrl-C meant for that. It is bash, since dash makes its children
+/// by vfork(2), and is not stopped itself when Ctrl-Z comes before the child has executed: natively, too.
+#[test]
+fn job_control_in_a_terminal() {
+    const JOB: &str =
+        r#"bash -c 'trap "echo on\$((1+1))" CONT; echo up\$((1+1)); while :; do sleep 0.1; done'"#;
+    let job = JOB.replace('"', "\\\"");
+    play(&format!(
+        r#"spawn PRUN bash --norc -i
+want {{p> }} 1
+send "{job}\r"
+want up2 2
+send "\032"
+want Stopped 3
+want {{p> }} 4
+send "fg\r"
+want on2 5
+send "\003"
+want {{p> }} 6
+send "exit 5\r"
+expect eof
+lassign [wait] pid id err status
+if {{$status != 5}} {{exit 7}}
+spawn bash --norc -i
+want {{p> }} 8
+send "PRUN {job}\r"
+want up2 9
+send "\032"
+want Stopped 10
+want {{p> }} 11
+send "fg\r"
+want on2 12
+send "\003"
+want {{p> }} 13
+exit 0
+"#
+    ));
+}
+
+/// Ctrl-C ends a loop of the shell around prun, as it does with any command; unless the command makes something of it.
+#[test]
+fn an_interrupted_command_ends_the_loop_around_it() {
+    play(
+        r#"spawn bash --norc -i
+want {p> } 1
+send "for i in 1 2 3; do PRUN sh -c 'echo go\$((i+1)); exec sleep 200'; echo more; done\r"
+want go1 2
+send "\003"
+expect {p> } {} more {exit 3} timeout {exit 4}
+send "echo status \$?\r"
+want {status 130} 5
+want {p> } 6
+send "for i in 1 2; do PRUN sh -c 'trap \"exit 7\" INT; echo go\$((i+1)); while :; do sleep 0.1; done'; echo had \$?; done\r"
+want go1 7
+send "\003"
+want {had 7} 8
+want go1 9
+send "\003"
+want {had 7} 10
+exit 0
+"#,
+    );
 }
 
 #[test]

@@ -1,21 +1,33 @@
 //! The integration tests: one binary, modules by subject, with the guest program of `tests/guest`.
 
+mod chroot;
 mod cli;
+mod confine;
 mod cost;
 mod daemons;
 mod differential;
 mod dist;
 mod emulated;
 mod exec;
+mod faults;
+mod full;
 mod harness;
 mod hosts;
 mod identity;
 mod life;
 mod listing;
+mod load;
+mod messages;
 mod model;
 mod mounts;
+mod narrow;
 mod network;
+mod odd;
+mod older;
 mod options;
+mod proc;
 mod reach;
 mod scale;
 mod script;
+mod sticky;
+mod told;

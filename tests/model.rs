@@ -10,6 +10,7 @@ pub(crate) mod tree;
 #[path = "model/world.rs"]
 pub(crate) mod world;
 
+use crate::harness::times;
 use check::Checked;
 use proptest::prelude::*;
 use world::{Ask, Bind, Case, Kind, Made, Part, Path, World};
@@ -60,7 +61,7 @@ pub(crate) fn case(asks: std::ops::Range<usize>) -> impl Strategy<Value = Case> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: times(4000), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Up to sixteen paths a case, each with openat2(2) and by the walk alone.
     #[test]
@@ -90,7 +91,7 @@ fn listing() -> impl Strategy<Value = listing::Listing> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: times(4000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn merged_listings_agree_with_the_model(case in listing()) {

@@ -11,7 +11,7 @@ fn little_root() -> tempfile::TempDir {
     for dir in ["bin", "etc", "real", "home"] {
         std::fs::create_dir(r.join(dir)).expect("ours");
     }
-    std::fs::copy("/bin/busybox", r.join("bin/busybox")).expect("busybox-static is installed");
+    copy_program("/bin/busybox", r.join("bin/busybox"));
     for applet in ["sh", "ls", "cat", "pwd", "readlink", "true"] {
         symlink("busybox", r.join("bin").join(applet)).expect("ours");
     }
@@ -165,6 +165,18 @@ fn the_kernels_name() {
     assert_eq!(lines[..3], ["1.2.3", "node", "#4 version"]);
     assert!(lines[3].starts_with("Sys version 1.2.3 (") && lines[3].ends_with(") #4 version"), "{out}");
     assert_eq!(lines[4..], ["no", "regular empty file"]);
+    // From an open directory, time and again, by whatever way it is asked for.
+    let beside = r#"
+import os
+d = os.open('/proc/sys/kernel', os.O_RDONLY); p = os.open('/proc', os.O_RDONLY); os.chdir('/proc/sys')
+def read(path, flags=0, **at):
+    fd = os.open(path, os.O_RDONLY | flags, **at); text = os.read(fd, 100).decode().strip(); os.close(fd); return text
+for i in range(40):
+    seen = read('osrelease', dir_fd=d), read('hostname', os.O_NOFOLLOW, dir_fd=d), read('sys/kernel/version', dir_fd=p), read('kernel/osrelease'), read('/proc/sys/kernel/osrelease', os.O_NOFOLLOW), read('version', dir_fd=p)[:17]
+    assert seen == ('1.2.3', 'node', '#4 version', '1.2.3', '1.2.3', 'Sys version 1.2.3'), (i, seen)
+print('same', os.stat('osrelease', dir_fd=d).st_size)
+"#;
+    assert_eq!(under(Who::User, &["-k", full, "/usr/bin/python3", "-c", beside]), "same 0\n");
     // A thread that has nowhere to put it gets the kernel's error.
     let script = "import ctypes; l = ctypes.CDLL(None, use_errno=True); print(l.uname(ctypes.c_void_p(8)), ctypes.get_errno())";
     assert_eq!(under(Who::User, &["-k", "1.2.3", "/usr/bin/python3", "-c", script]), "-1 14\n");
@@ -172,28 +184,91 @@ fn the_kernels_name() {
 
 #[test]
 fn options_that_do_nothing_here_are_accepted_and_say_so() {
-    let front_end = [
-        "--link2symlink",
-        "--sysvipc",
-        "-L",
-        "-H",
-        "-l",
-        "--kill-on-exit",
-        "--mixed-mode",
-        "true",
-        "-P",
-        "file",
-        "echo",
-        "hi",
-    ];
+    let front_end =
+        ["--sysvipc", "-L", "-H", "--kill-on-exit", "--mixed-mode", "true", "-P", "file", "echo", "hi"];
     let (status, out, error) = with(&[], &front_end);
     assert_eq!((status, out.as_str()), (Some(0), "hi\n"));
     assert_eq!(error.lines().count(), 2, "{error}");
     assert!(error.contains("--mixed-mode") && error.contains("-P"), "{error}");
     let (_, _, error) = with(&[], &[&["-v", "1"], &front_end[..]].concat());
-    for name in ["--link2symlink", "--sysvipc", "-H", "-L"] {
+    for name in ["--sysvipc", "-H", "-L"] {
         assert!(error.contains(name), "{name}: {error}");
     }
+}
+
+/// A host that refuses hard links: `fs.protected_hardlinks`, for files of another user in one's own folder.
+#[test]
+fn links_where_the_host_makes_none() {
+    if !nix::unistd::geteuid().is_root()
+        || std::fs::read_to_string("/proc/sys/fs/protected_hardlinks").is_ok_and(|v| v.trim() == "0")
+    {
+        return;
+    }
+    let dir = folder(Who::User);
+    let files = |names: &[&str]| {
+        for name in names {
+            std::fs::write(dir.path().join(name), format!("text of {name}\n")).expect("ours");
+        }
+    };
+    files(&["a", "z"]);
+    let at = path(dir.path());
+    let call = |options: &[&str], script: &str| {
+        let prun = prun();
+        let argv = [&[prun.as_str()], options, &["-w", &at, "bash", "-c", script]].concat();
+        let output = run(Who::User, &argv);
+        text(&output) + &String::from_utf8_lossy(&output.stderr)
+    };
+    assert!(call(&[], "ln a b").contains("not permitted"));
+    // Where the host makes them, they are what they were.
+    assert_eq!(
+        call(&["-l"], "echo x >own; ln own two; stat -c '%F %h' two; rm own two; ls"),
+        "regular file 2\na\nz\n"
+    );
+    for engine in ENGINES {
+        files(&["a"]);
+        let script = "mkdir d; ln a b; ln b d/c; ln d/c d/e; cat a b d/c d/e; [ a -ef d/c ] && [ b -ef d/e ] && echo one
+            stat -c '%F %n %h' a b; python3 -c 'import os; print(os.fstat(os.open(\"b\", 0)).st_nlink)'
+            printf 'open\\0003\\0000\\0000\\000d/c\\000' | $GUEST script $PWD | grep -o ' 100644 [0-9]* [0-9]*'; readlink a || echo no link; rm a; cat b; mv b f; cat f; mv f d/g; cat d/g
+            python3 -c 'import os; fd = os.open(\"d/g\", os.O_RDONLY | os.O_NOFOLLOW); print(os.read(fd, 4))'
+            rm d/c; ln -f z d/g; cat d/g d/e z; mv d/e d/h; rm d/h; cat d/g; cp -a z y; ln -T z d/w; mv -f d/w d/v; rm d/v; cat z d/g; tar c z d/g | tar tv | cut -c1
+            ln z d/g || echo there; ln d e 2>/dev/null || echo not a directory; rm d/g z y; ls -A . d; rmdir d";
+        let output = command(Who::User, &[&prun(), "-l", "-w", &at, "bash", "-c", script])
+            .env("PRUN_ENGINE", engine)
+            .env("GUEST", guest())
+            .output();
+        let output = output.expect("it starts");
+        let text = text(&output) + &String::from_utf8_lossy(&output.stderr);
+        let a = "text of a\n";
+        let z = "text of z\n";
+        let expected = [
+            a,
+            a,
+            a,
+            a,
+            "one\nregular file a 4\nregular file b 4\n4\n 100644 10 4\nno link\n",
+            a,
+            a,
+            a,
+            "b'text'\n",
+            z,
+            a,
+            z,
+            z,
+            z,
+            z,
+            "-\nh\n",
+            "there\nnot a directory\n.:\nd\n\nd:\nln: failed to create hard link 'd/g': File exists\n",
+        ];
+        assert_eq!(text, expected.concat(), "{engine}");
+        files(&["z"]);
+    }
+    // A fake root's files are its own, and it sees one file all the same.
+    files(&["a"]);
+    let seen = call(
+        &["-l", "-0"],
+        "chown 0 a 2>/dev/null; ln a b; stat -c '%F %h' b; stat -c %h - <b; rm a; cat b; rm b; ls -A",
+    );
+    assert_eq!(seen, "regular file 2\n2\ntext of a\nz\n");
 }
 
 #[test]
@@ -225,7 +300,7 @@ fn variables() {
 fn under_the_name_proot() {
     let dir = folder(Who::User);
     let proot = dir.path().join("proot");
-    std::fs::copy(prun(), &proot).expect("ours");
+    copy_program(prun(), &proot);
     std::fs::set_permissions(&proot, PermissionsExt::from_mode(0o755)).expect("ours");
     let proot = path(&proot);
     let call = |argv: &[&str]| {
@@ -244,6 +319,11 @@ fn under_the_name_proot() {
         assert_eq!(status, Some(1), "{argv:?}: {error}");
     }
     assert!(call(&["/no/such"]).2.starts_with("proot: "));
+    // What nix-portable exports does not make it slow.
+    let argv = ["env", "PROOT_NO_SECCOMP=1", proot.as_str(), "-v", "1", "true"];
+    let error = String::from_utf8_lossy(&run(Who::User, &argv).stderr).into_owned();
+    let fast = error.contains("the engine is one-stop") && error.contains("PRUN_ENGINE=plain");
+    assert!(fast, "{error}");
     for status in [0, 7, 125, 126, 127] {
         assert_eq!(call(&["sh", "-c", &format!("exit {status}")]).0, Some(status));
     }

@@ -156,7 +156,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: times(200), max_shrink_iters: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Each case is one tree, and one run of each over some eighty paths.
     #[test]

@@ -67,14 +67,35 @@ fn busy_tasks_are_spread_over_tracer_threads() {
     let dir = folder(Who::User);
     let bind = format!("{}:/mnt", dir.path().display());
     for name in ENGINES {
-        // On a loaded machine nobody may be busy for long enough: try a few times.
-        let spread = (0..6).any(|_| {
+        // On a loaded machine nobody may be busy for long enough: try again. What decides is tested without a clock in
+        // `tracer::placement`.
+        let spread = (0..40).any(|_| {
             let (out, error) =
-                engine(name, &["--stats", "-b", &bind, &guest(), "crowd", "/mnt/.", "4", "40000"]);
+                engine(name, &["--stats", "-b", &bind, &guest(), "crowd", "/mnt/.", "4", "8000"]);
             assert_eq!(out, "tasks 4 bad 0\n", "{name}");
             !error.contains("changed hands: 0,")
         });
         assert!(spread, "{name}: no task ever changed hands");
+    }
+}
+
+/// A leader that is on its way from one thread of the tracer to another, where it waits for longer than usual, has no number
+/// any more when another thread of its process executes a program: that is to run. Or its process is killed, and its parent
+/// does not ask for it.
+#[test]
+fn a_leader_on_its_way_may_be_replaced_or_killed() {
+    if cpus() < 2 || !cfg!(debug_assertions) {
+        return;
+    }
+    let dir = folder(Who::User);
+    std::fs::write(dir.path().join("f"), "data").expect("ours");
+    let bind = format!("{}:/mnt", dir.path().display());
+    for job in ["leaders", "leaders-killed"] {
+        let output = command(Who::User, &[&prun(), "-b", &bind, &guest(), "odd", job, "/mnt"])
+            .env("PRUN_SLOW_ADOPTION", "600")
+            .output()
+            .expect("it starts");
+        assert_eq!((text(&output).as_str(), error(&output).as_str()), ("still true bad 0\n", ""), "{job}");
     }
 }
 
@@ -117,7 +138,8 @@ fn simple_calls_are_answered_in_the_program() {
         let (out, error) = engine(name, &["--stats", "-b", &bind, &guest(), "empty", "/mnt", "3000"]);
         assert_eq!(out, native, "{name}");
         // Eleven of the twenty-five kinds of call are answered there.
-        assert_eq!(stops(&error) < 50_000, name == "one-stop", "{name}: {} stops", stops(&error));
+        let answered = name == "one-stop" && prun_arch::resident::ANY;
+        assert_eq!(stops(&error) < 50_000, answered, "{name}: {} stops", stops(&error));
     }
     let prun = prun();
     let output = command(Who::User, &[&prun, "--stats", &guest(), "empty", &d, "100"])
@@ -165,5 +187,6 @@ fn a_merged_listing_is_never_simple() {
     let stats = String::from_utf8_lossy(&output.stderr);
     let line = stats.lines().find_map(|l| l.strip_prefix("prun:")?.strip_suffix(" getdents64"));
     let stops = line.and_then(|l| l.trim().parse::<u64>().ok()).expect("they are counted");
-    assert!(stops < 40, "of 242 listings few stop: {stops}");
+    // But where no code answers them.
+    assert!(stops < 100 || !prun_arch::resident::ANY, "of 242 listings few stop: {stops}");
 }

@@ -107,6 +107,7 @@ fn play(argv: &[&str], script: &[u8]) -> Vec<String> {
 
 /// Runs both in a folder of the same name, made anew.
 fn both(
+    guest: &str,
     steps: &[Step],
     native: impl Fn(&str) -> Vec<String>,
     ours: impl Fn(&str) -> Vec<String>,
@@ -114,14 +115,13 @@ fn both(
 ) -> (Vec<String>, Vec<String>) {
     let script = steps.iter().map(Step::line).collect::<Vec<_>>().join(&b'\n');
     let top = folder(Who::Me);
-    let guest = guest();
     let once = |front: &dyn Fn(&str) -> Vec<String>| {
         let place = top.path().join("t");
         let work = deep(&place);
         let work_text = work.display().to_string();
         let front = front(&work_text);
         let mut argv: Vec<&str> = front.iter().map(String::as_str).collect();
-        argv.extend([guest.as_str(), "script", at.unwrap_or(&work_text)]);
+        argv.extend([guest, "script", at.unwrap_or(&work_text)]);
         let lines = play(&argv, &script);
         good(Who::Me, &["chmod", "-R", "u+rwx", &place.display().to_string()]);
         std::fs::remove_dir_all(&place).expect("ours");
@@ -173,7 +173,10 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
+/// `PRUN_CASES=20` tries twenty times as many.
 fn config(cases: u32) -> ProptestConfig {
+    let times = std::env::var("PRUN_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let cases = crate::harness::times(cases * times);
     ProptestConfig { cases, max_shrink_iters: 1500, failure_persistence: None, ..ProptestConfig::default() }
 }
 
@@ -182,13 +185,14 @@ proptest! {
 
     #[test]
     fn calls_in_the_identity_root(steps in prop::collection::vec(step(), 1..60)) {
-        let (native, ours) = both(&steps, |_| vec![], |_| vec![prun(), "--".into()], None);
+        let (native, ours) = both(&guest(), &steps, |_| vec![], |_| vec![prun(), "--".into()], None);
         same(&native, &ours, steps.len(), |_, _| Verdict::Wrong)?;
     }
 
     #[test]
     fn calls_through_a_binding(steps in prop::collection::vec(step(), 1..60)) {
         let (native, ours) = both(
+            &guest(),
             &steps,
             |w| words(&format!("bwrap --dev-bind / / --bind {w} /mnt")),
             |w| words(&format!("{} -b {w}:/mnt", prun())),
@@ -219,6 +223,7 @@ proptest! {
             }
         };
         let (native, ours) = both(
+            &guest(),
             &steps,
             |w| {
                 make(w);
@@ -234,6 +239,23 @@ proptest! {
                     prun()
                 ))
             },
+            Some("/mnt"),
+        );
+        same(&native, &ours, steps.len(), at_mounts)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(60))]
+
+    /// The same of a 32-bit program.
+    #[test]
+    fn calls_of_32_bits_through_a_binding(steps in prop::collection::vec(step(), 1..60), engine in 0..3usize) {
+        let (native, ours) = both(
+            &crate::narrow::suite(),
+            &steps,
+            |w| words(&format!("bwrap --dev-bind / / --bind {w} /mnt")),
+            |w| words(&format!("env PRUN_ENGINE={} {} -b {w}:/mnt", ENGINES[engine], prun())),
             Some("/mnt"),
         );
         same(&native, &ours, steps.len(), at_mounts)?;

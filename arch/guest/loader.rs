@@ -5,22 +5,16 @@
 #![no_main]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+#[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
+mod cpu;
 mod script;
 
-use core::arch::{asm, naked_asm};
-use script::{CALL, DONE, FD, OPEN, Step, TRY, ZERO};
+use cpu::call;
+use script::{CALL, DONE, FD, OPEN, PLACE, Step, TRY, ZERO};
 
-/// First byte of the image: the script's address is in the first argument register.
-///
-/// # Safety
-///
-/// Entered by the tracer only, with a stack and a script.
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-#[unsafe(link_section = ".text.start")]
-pub unsafe extern "C" fn _start() -> ! {
-    naked_asm!("and rsp, -16", "call {run}", "ud2", run = sym run);
-}
+/// Minus the number of that error.
+const EEXIST: u64 = 0u64.wrapping_sub(17);
 
 /// # Safety
 ///
@@ -47,11 +41,14 @@ unsafe extern "C" fn run(script: *const Step) -> ! {
                 unsafe { (p as *mut u8).write_volatile(0) };
                 p = p.wrapping_add(1);
             }
-        } else if status == 0 && (op == CALL || op == TRY || op == OPEN) {
+        } else if status == 0 && (op == CALL || op == TRY || op == OPEN || op == PLACE) {
             // SAFETY: the tracer wrote the call and vouches for what it does.
             let result = unsafe { call(a.map(|v| if v == FD { fd } else { v })) };
             if result > u64::MAX - 4095 && op != TRY {
                 (status, failed) = (result, at as u64);
+            }
+            if op == PLACE && status == 0 && result != a[1] {
+                (status, failed) = (EEXIST, at as u64);
             }
             if op == OPEN {
                 fd = result;
@@ -59,20 +56,6 @@ unsafe extern "C" fn run(script: *const Step) -> ! {
         }
         at += 1;
     }
-}
-
-/// # Safety
-///
-/// The call must be sound for this process.
-#[inline(always)]
-unsafe fn call([nr, a, b, c, d, e, f]: [u64; 7]) -> u64 {
-    let result;
-    // SAFETY: the caller's contract; `syscall` clobbers rcx and r11 only.
-    unsafe {
-        asm!("syscall", inlateout("rax") nr => result, in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d,
-             in("r8") e, in("r9") f, lateout("rcx") _, lateout("r11") _, options(nostack));
-    }
-    result
 }
 
 /// A panic path that survives optimisation becomes a link error.

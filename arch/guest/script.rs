@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Step {
-    /// One of [`CALL`], [`TRY`], [`OPEN`], [`ZERO`], [`DONE`]; an integer, so that no value is undefined behaviour.
+    /// One of [`CALL`], [`PLACE`], [`TRY`], [`OPEN`], [`ZERO`], [`DONE`]; an integer, so that no value is undefined behaviour.
     pub op: u64,
     /// Operands.
     pub a: [u64; 7],
@@ -12,6 +12,9 @@ pub struct Step {
 
 /// Makes the system call `a[0]` with arguments `a[1..]`; an error ends the script.
 pub const CALL: u64 = 1;
+/// Like [`CALL`], and it is an error too (`EEXIST`) when the result is not `a[1]`: kernels before Linux 4.17 take
+/// `MAP_FIXED_NOREPLACE` for a wish.
+pub const PLACE: u64 = 6;
 /// Like [`CALL`], but an error is ignored.
 pub const TRY: u64 = 2;
 /// Like [`CALL`], and the result becomes the current descriptor.

@@ -6,9 +6,11 @@
 //! calls without being stopped (see the filter) is mapped apart, at [`crate::resident::AT`].
 
 /// Changes whenever anything below does.
-pub const VERSION: u32 = 3;
-/// Granularity of every part.
+pub const VERSION: u32 = 4;
+/// Granularity of parts. A kernel's pages may be larger ones: what is mapped begins at multiples of [`LARGEST_PAGE`].
 pub const PAGE: u64 = 4096;
+/// The largest pages that a kernel can be built with (`CONFIG_ARM64_64K_PAGES`).
+pub const LARGEST_PAGE: u64 = 0x1_0000;
 
 /// Bytes of the code page, which holds the trampoline and the place where tasks are parked. Calls from it are stopped
 /// like any other.
@@ -29,6 +31,24 @@ pub const SCRATCH: u64 = SLOTS + SLOT_LEN * SLOT_COUNT;
 pub const SCRATCH_LEN: u64 = 16 << 20;
 /// Bytes of the whole region.
 pub const LEN: u64 = SCRATCH + SCRATCH_LEN;
+
+/// Slots that 32-bit programs have the memory for.
+pub const LOW_SLOT_COUNT: u64 = 4_096;
+/// Offset of the scratch area in their window.
+pub const LOW_SCRATCH: u64 = SLOTS + SLOT_LEN * LOW_SLOT_COUNT;
+/// Bytes of their window.
+pub const LOW_LEN: u64 = LOW_SCRATCH + SCRATCH_LEN;
+
+const _: () = assert!(
+    crate::WINDOW.is_multiple_of(LARGEST_PAGE)
+        && SLOTS.is_multiple_of(LARGEST_PAGE)
+        && SCRATCH.is_multiple_of(LARGEST_PAGE)
+);
+
+/// Whether a window is that of 32-bit programs.
+pub const fn is_low(window: u64) -> bool {
+    window >> 32 == 0
+}
 
 /// Head of a slot; what follows it is free for paths and structures.
 #[derive(Clone, Copy, Debug, Default)]

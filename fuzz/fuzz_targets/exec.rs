@@ -1,7 +1,7 @@
 //! What execve(2) reads: the file's head as a script and as a program, and the stack the kernel makes of it.
 #![no_main]
 
-use prun::exec::auxv;
+use prun::exec::auxv::{self, Word};
 use prun::exec::elf::{self, Kind};
 use prun::exec::plan::Script;
 use prun::exec::shebang;
@@ -37,23 +37,26 @@ fn program(head: &[u8], file: &File) {
         assert!(path.len() < prun::path::PATH_MAX && !path.contains(&0));
     }
     let random = head.iter().fold(0u64, |sum, &b| sum.rotate_left(7) ^ u64::from(b));
-    let mut script = Script::new();
-    let mapped = script.program(&elf, b"/p", 1, random);
+    let (mut script, sp) = (Script::new(prun_arch::ABI), 0x7fff_0000_0000);
+    let mapped = script.program(&elf, b"/p", 1, sp, random);
     script.comm(head);
-    script.stack(0x7fff_0000_0000, elf.stack.is_some_and(|flags| flags & 1 != 0));
-    script.describe(&elf, &mapped, [1, 2, 3, 4], 0x7fff_0000_0000, head);
-    let (address, bytes) = script.finish(0x7fff_0000_0000);
-    assert!(address < 0x7fff_0000_0000 && !bytes.is_empty());
+    script.stack(sp, elf.stack.is_some_and(|flags| flags & 1 != 0));
+    script.describe(&elf, &mapped, [1, 2, 3, 4], sp, head);
+    let (address, bytes) = script.finish(sp);
+    assert!(address < sp && !bytes.is_empty());
     assert!(mapped.brk % 4096 == 0);
 }
 
 fn stack(data: &[u8]) {
-    let Some(layout) = auxv::layout(data) else { return };
-    assert!(layout.end <= data.len() && layout.auxv < layout.end && (layout.end - layout.auxv) % 16 == 0);
-    let mut vector = data[layout.auxv..layout.end].to_vec();
-    let had = auxv::get(&vector, auxv::at::ENTRY).is_some();
-    auxv::set(&mut vector, auxv::at::ENTRY, 42);
-    assert_eq!(auxv::get(&vector, auxv::at::ENTRY), had.then_some(42));
+    for (width, pair) in [(Word::Wide, 16), (Word::Narrow, 8)] {
+        let Some(layout) = auxv::layout(data, width) else { continue };
+        let len = layout.end - layout.auxv;
+        assert!(layout.end <= data.len() && layout.auxv < layout.end && len % pair == 0);
+        let mut vector = data[layout.auxv..layout.end].to_vec();
+        let had = auxv::get(&vector, width, auxv::at::ENTRY).is_some();
+        auxv::set(&mut vector, width, auxv::at::ENTRY, 42);
+        assert_eq!(auxv::get(&vector, width, auxv::at::ENTRY), had.then_some(42));
+    }
 }
 
 /// `load_script()` of the kernel's `fs/binfmt_script.c`, on a buffer as it has one.

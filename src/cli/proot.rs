@@ -45,9 +45,9 @@ fn is_level(word: Option<&str>) -> bool {
 }
 
 fn is_mapping(word: Option<&str>) -> bool {
-    // udocker puts a space behind the pair.
-    word.and_then(|w| w.trim().split_once(':'))
-        .is_some_and(|(a, b)| a.parse::<u16>().is_ok() && b.parse::<u16>().is_ok())
+    // udocker puts a space behind the pair. Numbers that are no ports are mistakes, not commands.
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    word.map(str::trim).is_some_and(|w| w.split_once(':').map_or(number(w), |(a, b)| number(a) && number(b)))
 }
 
 /// Whether the word behind this option is its value.
@@ -103,6 +103,8 @@ mod tests {
         assert_eq!(cli.bind, ["x"]);
         assert_eq!(cli.command, ["ls"]);
         assert_eq!(read(&["prun", "-p", "80:8080 ", "ls"]).port, ["80:8080 "]);
+        assert_eq!(read(&["prun", "-p", "99999:1", "-p", "80", "ls"]).port, ["99999:1", "80"]);
+        assert_eq!(read(&["prun", "-p", "ls:1", "80"]).port, [""]);
         let cli = read(&["prun", "-v", "sh", "-v", "1"]);
         assert_eq!((cli.verbose.len(), cli.command.len()), (1, 3));
         let cli = read(&["prun", "--", "-v", "1"]);

@@ -3,6 +3,7 @@
 use crate::error::Failure;
 use crate::path::{GuestPath, HostPath};
 use crate::resolve::Follow;
+use crate::sys::unseen::is_want_of;
 use crate::view::{Access, Binding};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -47,22 +48,39 @@ pub(super) const TO_INSTALL: &[&str] = &[
 ];
 
 /// The bindings of a set; those the host does not have are left out.
-pub(super) fn set(paths: &[&str]) -> Vec<Binding> {
-    paths.iter().filter_map(|path| if_there(OsStr::new(path))).collect()
+///
+/// # Errors
+/// As for [`if_there`].
+pub(super) fn set(paths: &[&str]) -> Result<Vec<Binding>, Failure> {
+    paths.iter().filter_map(|path| if_there(OsStr::new(path)).transpose()).collect()
 }
 
 /// The host's file or directory at its own path, if it is there; its root is no such thing, also as a home.
-pub(super) fn if_there(path: &OsStr) -> Option<Binding> {
+///
+/// # Errors
+/// When the host cannot say whether it is.
+pub(super) fn if_there(path: &OsStr) -> Result<Option<Binding>, Failure> {
     let path = PathBuf::from(expand(path));
-    let real = std::fs::canonicalize(&path).ok()?;
-    let guest = std::path::absolute(&path).ok()?;
-    crate::path::components(guest.as_os_str().as_bytes()).next()?;
-    Some(Binding {
+    let real = match std::fs::canonicalize(&path) {
+        Err(e) if is_want_of(&e) => return Err(not_looked_at(&path, e)),
+        real => real.ok(),
+    };
+    let Some((real, guest)) = real.zip(std::path::absolute(&path).ok()) else { return Ok(None) };
+    if crate::path::components(guest.as_os_str().as_bytes()).next().is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Binding {
         host: HostPath::new(real.as_os_str().as_bytes()),
         guest: GuestPath::new(guest.as_os_str().as_bytes()),
         access: Access::ReadWrite,
         follow: Follow::Yes,
-    })
+    }))
+}
+
+/// A binding that is left out is another view: only where the host says that there is nothing to bind.
+fn not_looked_at(path: &Path, e: Error) -> Failure {
+    Failure::new("look at what is to be bound,", &path.to_string_lossy(), e)
+        .hint("the host has no memory or no descriptor left ('ulimit -n'), or its disk fails: see dmesg")
 }
 
 /// A leading `~` or `$NAME` as a shell would read it; the shell itself leaves it in `--bind=~/x`. What exists under
@@ -146,6 +164,15 @@ pub(super) fn parse(text: &OsStr, canonical: &mut Canonical) -> Result<Option<Bi
     if host.is_empty() || guest.is_some_and(<[u8]>::is_empty) {
         return bad("a part of it is empty");
     }
+    if let Some(flag) = guest.and_then(|g| memchr::memrchr(b':', g).map(|at| &g[at..]))
+        && !flag.contains(&b'/')
+    {
+        crate::warning!(
+            "'{}' is taken for a part of the path in '{}': only :ro and :rw may follow GUEST",
+            String::from_utf8_lossy(flag),
+            text.to_string_lossy()
+        );
+    }
     let host = expand(OsStr::from_bytes(host));
     let path = Path::new(&host);
     let guest: PathBuf = match guest.map(|g| expand(OsStr::from_bytes(g))) {
@@ -160,6 +187,7 @@ pub(super) fn parse(text: &OsStr, canonical: &mut Canonical) -> Result<Option<Bi
     };
     let real = match canonical.of(path) {
         Ok(real) => real,
+        Err(e) if is_want_of(&e) => return Err(not_looked_at(path, e)),
         Err(e) => {
             // What a descriptor is open for may have no path; front-ends bind all three to /dev/std… all the same.
             let descriptor = path.starts_with("/proc/self/fd");

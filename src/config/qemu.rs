@@ -5,7 +5,7 @@ use crate::path::{GuestPath, HostPath};
 use crate::resolve::Follow;
 use crate::view::{Access, Binding};
 use std::ffi::{OsStr, OsString};
-use std::io::{Error, ErrorKind, Read};
+use std::io::{Error, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -50,8 +50,9 @@ pub(super) fn find(text: &OsStr) -> Result<Qemu, Failure> {
     };
     let words: Vec<Vec<u8>> =
         text.as_bytes().split(|&b| b == b' ').filter(|w| !w.is_empty()).map(<[u8]>::to_vec).collect();
-    let Some(name) = words.first() else { return Err(fail(ErrorKind::InvalidInput.into())) };
-    let path = which(OsStr::from_bytes(name)).ok_or_else(|| fail(ErrorKind::NotFound.into()))?;
+    let Some(name) = words.first() else { return Err(fail(Error::other("none is named"))) };
+    let path = which(OsStr::from_bytes(name))
+        .ok_or_else(|| fail(Error::other("no program of that name is in PATH")))?;
     let program = std::fs::canonicalize(&path).map_err(fail)?;
     let mut head = vec![];
     let mut file = std::fs::File::open(&program).map_err(fail)?;

@@ -33,7 +33,11 @@ pub(super) fn level(given: &[String]) -> Result<i8, Failure> {
 
 /// Variables that change nothing here, and why.
 const WITHOUT_EFFECT: [(&str, &str); 5] = [
-    ("NO_SECCOMP", "it turns off PRoot's accelerator; prun's translates every call, so it stays on"),
+    // Also under the name `proot`: nix-portable, which calls its runtime so, sets it because PRoot is less broken then.
+    (
+        "NO_SECCOMP",
+        "it turns off PRoot's accelerator; prun's translates every call, so it stays on (PRUN_ENGINE=plain)",
+    ),
     ("TMP_DIR", "no file is made for the session, there or anywhere"),
     ("FORCE_KOMPAT", "only what -k asks for is changed"),
     ("DONT_POLLUTE_ROOTFS", "nothing is ever made in the guest's root"),

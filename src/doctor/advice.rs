@@ -5,6 +5,7 @@ use super::{Answer, Capabilities, Probe};
 use crate::error::Failure;
 use crate::sys;
 use crate::tracer::Engine;
+use std::borrow::Cow;
 
 /// What the host says of itself.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,27 @@ pub struct Host {
     pub force_override: Option<String>,
 }
 
+/// Why something is missing here, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// The likely cause, as the host tells it, and what prun does meanwhile.
+    pub cause: Cow<'static, str>,
+    /// The cure.
+    pub cure: Cow<'static, str>,
+}
+
+impl Advice {
+    fn new(cause: impl Into<Cow<'static, str>>, cure: impl Into<Cow<'static, str>>) -> Self {
+        Self { cause: cause.into(), cure: cure.into() }
+    }
+}
+
+impl std::fmt::Display for Advice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; {}", self.cause, self.cure)
+    }
+}
+
 /// Whether something is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Present {
@@ -49,6 +71,12 @@ fn read(path: &str) -> Option<String> {
     std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
+/// Whether this is a guest of prun: the memory that a tracer shares with it can only be read here.
+fn inside_prun() -> bool {
+    let maps = read("/proc/self/maps").unwrap_or_default();
+    maps.lines().any(|line| line.contains("/memfd:prun") && line.contains(" r--s "))
+}
+
 impl Host {
     /// Looks around.
     pub fn look() -> Self {
@@ -61,6 +89,8 @@ impl Host {
             let name = read(&format!("/proc/{pid}/comm")).unwrap_or_else(|| "a program".into());
             (pid as i32, name)
         });
+        // Prun's guests are not told who traces them.
+        let tracer = tracer.or_else(|| inside_prun().then(|| (0, "prun".into())));
         let mounts = read("/proc/self/mountinfo").unwrap_or_default();
         let command_line = read("/proc/cmdline").unwrap_or_default();
         Self {
@@ -88,86 +118,161 @@ impl Host {
     }
 
     /// Why ptrace(2) is refused, and the cure.
-    fn about_ptrace(&self) -> String {
+    fn about_ptrace(&self) -> Advice {
         if let Some((pid, name)) = &self.tracer {
-            return format!(
-                "prun itself is traced, by process {pid} ({name}), and a task has one tracer: prun does not run inside \
-                 prun, strace or gdb. Add the bindings to the outer prun, or start this one outside"
+            let by = if *pid == 0 { format!("an outer {name}") } else { format!("process {pid} ({name})") };
+            return Advice::new(
+                format!(
+                    "prun itself is traced, by {by}, and a task has one tracer: prun does not run inside \
+                     prun, strace or gdb"
+                ),
+                "add the bindings to the outer prun, or start this one outside",
             );
         }
         match (self.ptrace_scope, self.seccomp, self.container) {
-            (Some(scope @ 2..), ..) => format!(
-                "kernel.yama.ptrace_scope is {scope}: nobody may trace{}. Ask the administrator for \
-                 'sysctl kernel.yama.ptrace_scope=1'{}",
-                if scope == 2 { " without CAP_SYS_PTRACE" } else { "" },
-                if scope > 2 { ", which takes a restart" } else { "" }
+            (Some(scope @ 2..), ..) => Advice::new(
+                format!(
+                    "kernel.yama.ptrace_scope is {scope}: nobody may trace{}",
+                    if scope == 2 { " without CAP_SYS_PTRACE" } else { "" }
+                ),
+                format!(
+                    "ask the administrator for 'sysctl kernel.yama.ptrace_scope=1'{}",
+                    if scope > 2 { ", which takes a restart" } else { "" }
+                ),
             ),
-            (_, Some(1..), container) => format!(
-                "a seccomp filter is around prun{}: it has to allow ptrace(2), as docker's own has since Linux 4.8 \
-                 (else --security-opt seccomp=unconfined, or --cap-add SYS_PTRACE)",
-                container.map_or_else(String::new, |c| format!(", set by {c}"))
+            (_, Some(1..), _) => Advice::new(
+                format!("a seccomp filter is around prun{}", self.by_whom()),
+                "it has to allow ptrace(2), as docker's own has since Linux 4.8 (else --security-opt seccomp=unconfined, or \
+                 --cap-add SYS_PTRACE)",
             ),
-            (_, _, Some(container)) => format!(
-                "the profile of this container ({container}) denies ptrace(2): start it with --cap-add SYS_PTRACE"
+            (_, _, Some(container)) => Advice::new(
+                format!("the profile of this container ({container}) denies ptrace(2)"),
+                "start it with --cap-add SYS_PTRACE",
             ),
             _ => match &self.profile {
-                Some(profile) => format!(
-                    "the security profile '{profile}' denies ptrace(2): ask the administrator to allow it \
-                     (SELinux: setsebool deny_ptrace 0)"
+                Some(profile) => Advice::new(
+                    format!("the security profile '{profile}' denies ptrace(2)"),
+                    "ask the administrator to allow it (SELinux: setsebool deny_ptrace 0)",
                 ),
-                None => "a security module denies ptrace(2); ask the administrator to allow it".into(),
+                None => {
+                    Advice::new("a security module denies ptrace(2)", "ask the administrator to allow it")
+                }
             },
         }
     }
 
-    fn about_filters(&self) -> String {
-        match (self.seccomp, self.container) {
-            (Some(1..), container) => format!(
-                "the seccomp filter around prun{} refuses or kills that; allow prctl(PR_SET_SECCOMP) in it. Until then \
-                 every call stops, which is slower and as right",
-                container.map_or_else(String::new, |c| format!(", set by {c},"))
+    /// Who is likely to have set the filter around prun.
+    fn by_whom(&self) -> String {
+        self.container.map_or_else(String::new, |c| format!(", set by {c}"))
+    }
+
+    /// A call that prun can do without: a filter's doing where one is around prun, else the kernel's age.
+    fn about_a_call(&self, since: &str, instead: &str, call: &str) -> Advice {
+        match self.seccomp {
+            Some(1..) => Advice::new(
+                format!(
+                    "the seccomp filter around prun{} refuses it, or the kernel is before {since}: {instead}",
+                    self.by_whom()
+                ),
+                format!("allow {call} in that filter, or use {since} or later"),
             ),
-            _ => "the kernel has no CONFIG_SECCOMP_FILTER (Linux 3.5): every call stops, which is slower and as right".into(),
+            _ => Advice::new(
+                format!("the kernel is before {since}: {instead}"),
+                format!("use {since} or later"),
+            ),
         }
     }
 
     /// The cause of a probe's failure on this host, and the cure.
-    pub fn about(&self, probe: Probe, found: &Capabilities) -> String {
+    pub fn about(&self, probe: Probe, found: &Capabilities) -> Advice {
+        const SLOWER: &str = "every call stops, which is slower and as right";
+        const MOUNT: &str = "mount /proc, or bind it into the container";
         let no_proc = self.proc == Present::No;
         match probe {
-            Probe::Seize | Probe::CallStops | Probe::Registers => self.about_ptrace(),
-            Probe::Filter | Probe::Trace => self.about_filters(),
-            Probe::SignalMask => "Linux before 3.11: tasks stay with one tracer thread".into(),
-            Probe::CallInfo => "Linux before 5.3: the code is read instead where that matters".into(),
+            Probe::Seize | Probe::CallStops | Probe::Registers | Probe::Peek | Probe::PokeText => {
+                self.about_ptrace()
+            }
+            Probe::Filter | Probe::Trace if matches!(self.seccomp, Some(1..)) => Advice::new(
+                format!("the seccomp filter around prun{} refuses or kills that: {SLOWER}", self.by_whom()),
+                "allow prctl(PR_SET_SECCOMP) in it",
+            ),
+            Probe::Filter | Probe::Trace => Advice::new(
+                format!("the kernel has no CONFIG_SECCOMP_FILTER: {SLOWER}"),
+                "use a kernel with it (Linux 3.5 or later, as distributions build it)",
+            ),
+            Probe::SignalMask => {
+                self.about_a_call("Linux 3.11", "tasks stay with one tracer thread", "ptrace(2)")
+            }
+            Probe::CallInfo => {
+                self.about_a_call("Linux 5.3", "the code is read instead where that matters", "ptrace(2)")
+            }
             Probe::ReadMemory | Probe::WriteMemory => {
-                "the kernel has no CONFIG_CROSS_MEMORY_ATTACH, or a filter refuses it: /proc/PID/mem or PTRACE_PEEKDATA is \
-                 used, which is slower"
-                    .into()
+                const INSTEAD: &str = "/proc/PID/mem or PTRACE_PEEKDATA is used, which is slower";
+                let (call, option) =
+                    ("process_vm_readv(2) and process_vm_writev(2)", "CONFIG_CROSS_MEMORY_ATTACH");
+                match self.seccomp {
+                    Some(1..) => Advice::new(
+                        format!("the seccomp filter around prun{} refuses it: {INSTEAD}", self.by_whom()),
+                        format!("allow {call} in it"),
+                    ),
+                    _ => {
+                        Advice::new(format!("the kernel has no {option}: {INSTEAD}"), "use a kernel with it")
+                    }
+                }
             }
-            Probe::MemFile | Probe::MemFileText if no_proc => {
-                "there is no /proc: mount it, or bind it into the container".into()
-            }
+            Probe::MemFile | Probe::MemFileText if no_proc => Advice::new("there is no /proc", MOUNT),
             Probe::MemFile | Probe::MemFileText => match &self.force_override {
-                Some(value) => format!("the kernel was started with proc_mem.force_override={value}: PTRACE_POKEDATA is used"),
-                None => "a security module forbids it: PTRACE_PEEKDATA and PTRACE_POKEDATA are used".into(),
+                Some(value) => Advice::new(
+                    format!(
+                        "the kernel was started with proc_mem.force_override={value}: PTRACE_POKEDATA is used"
+                    ),
+                    "nothing has to be done; 'ptrace' or 'always' there would be faster",
+                ),
+                None => Advice::new(
+                    "a security module forbids it: PTRACE_PEEKDATA and PTRACE_POKEDATA are used",
+                    "nothing has to be done; it is faster where the administrator allows it",
+                ),
             },
-            Probe::Peek | Probe::PokeText => self.about_ptrace(),
-            Probe::Trampoline if !found.works(Probe::Trace) => "needs filters".into(),
-            Probe::Trampoline => {
-                "memory that is shared may not be executed here, or registers do not survive: two stops a call".into()
+            Probe::Trampoline | Probe::Skip if !found.works(Probe::Trace) => {
+                Advice::new("it needs stops at the calls a filter chooses", "see what is said of those")
             }
-            Probe::Skip => "calls cannot be answered by a tracer: every call stops instead".into(),
-            Probe::Memfd => "Linux before 3.17, or a filter: a file in /dev/shm or $TMPDIR that is deleted at once".into(),
+            Probe::Trampoline => Advice::new(
+                "memory that is shared may not be executed here, or registers do not survive: two stops a call",
+                "nothing has to be done; it is faster where /dev/shm is mounted exec and execmem is allowed",
+            ),
+            Probe::Skip => Advice::new(
+                format!("calls cannot be answered by a tracer: {SLOWER}"),
+                "nothing has to be done; it is faster on a kernel that does not emulate another's calls",
+            ),
+            Probe::Memfd => self.about_a_call(
+                "Linux 3.17",
+                "a file in /dev/shm or $TMPDIR is used that is deleted at once",
+                "memfd_create(2)",
+            ),
             Probe::SharedFile if no_proc => {
-                "there is no /proc: each task gets memory of its own, which is slower; mount /proc".into()
+                Advice::new("there is no /proc: each task gets memory of its own, which is slower", MOUNT)
             }
             Probe::SharedFile => match &self.hidepid {
-                Some(value) => format!("/proc is mounted with hidepid={value}: each task gets memory of its own"),
-                None => "each task gets memory of its own, which is slower".into(),
+                Some(value) => Advice::new(
+                    format!(
+                        "/proc is mounted with hidepid={value}: each task gets memory of its own, which is slower"
+                    ),
+                    "ask the administrator for hidepid=0 or 2, which show own processes",
+                ),
+                None => Advice::new(
+                    "/proc/PID/fd of one's own process cannot be opened, or there was no memory: each task gets memory of \
+                     its own, which is slower",
+                    "free memory, or ask the administrator what guards /proc",
+                ),
             },
-            Probe::SharedCode => "the file is on a noexec mount, or SELinux forbids it (execmem): two stops a call".into(),
-            Probe::Openat2 => "Linux before 5.6, or a filter: links are looked for one component at a time".into(),
-            Probe::Random => "Linux before 3.17, or a filter: AT_RANDOM is used".into(),
+            Probe::SharedCode => Advice::new(
+                "the file is on a noexec mount, or SELinux forbids it (execmem): two stops a call",
+                "allow memfd_create(2), or set PRUN_TMP_DIR to a folder that is mounted exec",
+            ),
+            Probe::Openat2 => {
+                self.about_a_call("Linux 5.6", "links are looked for one component at a time", "openat2(2)")
+            }
+            Probe::Random => self.about_a_call("Linux 3.17", "AT_RANDOM is used", "getrandom(2)"),
         }
     }
 }
@@ -230,7 +335,7 @@ pub fn no_region(why: std::io::Error) -> Failure {
     if host.tracer.is_some() {
         // An outer prun has its own memory at that address.
         return Failure::new("trace a child", "ptrace", std::io::Error::from_raw_os_error(libc::EPERM))
-            .hint(host.about_ptrace());
+            .hint(host.about_ptrace().to_string());
     }
     Failure::new("map memory to share with the guest", "", why).hint(
         "prun needs 200 MiB of addresses, not of memory: RLIMIT_AS ('ulimit -v') must leave them, and a file of memory \
@@ -271,4 +376,63 @@ pub fn failure(found: &Capabilities, wanted: Option<Engine>) -> Failure {
     let memory = [Probe::ReadMemory, Probe::MemFileText, Probe::PokeText];
     let probe = missing(needed).or_else(|| missing(&memory)).unwrap_or(Probe::PokeText);
     Failure::new("trace a child", probe.title().1, why(probe)).hint(hint(probe))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hosts that differ in what advice looks at.
+    fn hosts() -> Vec<Host> {
+        let mut all = vec![Host::default()];
+        let mut add = |change: &dyn Fn(&mut Host)| {
+            for container in [None, Some("docker")] {
+                let mut host = Host { container, ..Host::default() };
+                change(&mut host);
+                all.push(host);
+            }
+        };
+        add(&|_| {});
+        for scope in 0..=3 {
+            add(&|host| host.ptrace_scope = Some(scope));
+        }
+        add(&|host| host.seccomp = Some(2));
+        add(&|host| host.tracer = Some((7, "gdb".into())));
+        add(&|host| host.profile = Some("confined_t".into()));
+        add(&|host| host.hidepid = Some("4".into()));
+        add(&|host| host.proc = Present::No);
+        add(&|host| host.force_override = Some("never".into()));
+        all
+    }
+
+    /// Whatever is missing, on whatever host: a cause and a cure, each a sentence's worth. And every advice in the source
+    /// is somebody's.
+    #[test]
+    fn all_advice_can_be_given_and_has_cause_and_cure() {
+        let mut given = String::new();
+        for host in hosts() {
+            for probe in Probe::ALL {
+                for traces in [Answer::Works, Answer::Wrong] {
+                    let mut found = Capabilities::default();
+                    found.set(Probe::Trace, traces);
+                    let advice = host.about(probe, &found);
+                    assert!(advice.cause.len() > 10 && advice.cure.len() > 10, "{probe:?}: {advice}");
+                    given += &format!("{advice}\n");
+                }
+            }
+        }
+        // The texts of the functions that give advice, in pieces between what is filled in.
+        let source = include_str!("advice.rs");
+        let start = source.find("    /// Why ptrace(2) is refused").expect("there");
+        let end = source.find("fn container()").expect("there");
+        let mut pieces = 0;
+        for (i, text) in source[start..end].split('"').enumerate().filter(|(i, _)| i % 2 == 1) {
+            let text: String = text.split("\\\n").map(str::trim_start).collect();
+            for piece in text.split(['{', '}']).step_by(2).map(str::trim).filter(|p| p.len() > 12) {
+                pieces += 1;
+                assert!(given.contains(piece), "nobody is told {piece:?} ({i})");
+            }
+        }
+        assert!(pieces > 40, "{pieces}");
+    }
 }

@@ -11,19 +11,22 @@
 use super::{Answer, Capabilities, Probe};
 use crate::emulate::newer::CALLS;
 use crate::sys::{self, Optional};
-use crate::tracee::region::{Region, Slot};
+use crate::tracee::region::{Home, Region, Slot};
 use crate::tracer::ptrace::{self, Resume, Status};
 use crate::tracer::{Code, Order};
 use libc::{c_long, sock_filter};
+use prun_arch::Sysno;
 use prun_arch::layout::{self, SLOT_COUNT, SlotHead};
 use prun_arch::probe::call;
-use prun_arch::{AUDIT_ARCH, Regs};
+use prun_arch::{AUDIT_ARCH, Regs, WINDOW};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Instant;
-use syscalls::{Errno, Sysno};
+use syscalls::Errno;
 
 /// Seconds after which a child gives up.
 const PATIENCE: u32 = 10;
+/// Steps that a child can have.
+const RESULTS: usize = 16;
 /// Result of a step that a child has not come to.
 const NOT_REACHED: i64 = i64::MIN;
 /// First argument of the calls that the child's filter stops.
@@ -33,7 +36,7 @@ const SKIPPED: i64 = 42;
 
 /// What a child tells.
 struct Board {
-    results: [AtomicI64; 16],
+    results: [AtomicI64; RESULTS],
     /// The step it is at.
     at: AtomicUsize,
 }
@@ -120,6 +123,8 @@ const OPTIONAL: [(Optional, Probe); 5] = [
 /// What the first child makes: [`OPTIONAL`], then the newer ones.
 const STEPS: usize = OPTIONAL.len() + CALLS.len() + 1;
 
+const _: () = assert!(STEPS <= RESULTS);
+
 fn make(step: usize) -> i64 {
     match OPTIONAL.get(step) {
         Some(&(call, _)) => attempt(call),
@@ -167,7 +172,7 @@ fn attempt(call: Optional) -> i64 {
 fn newer(call: Sysno) -> i64 {
     let none = u64::MAX;
     // SAFETY: no descriptor, no flag and no pointer is valid.
-    raw(unsafe { libc::syscall(call as c_long, none, 0, 0, 0, none, none) })
+    raw(unsafe { libc::syscall(prun_arch::abi::number(call).into(), none, 0, 0, 0, none, none) })
 }
 
 /// Finds out which of the calls that prun can do without it has to do without, before any of them is made.
@@ -200,6 +205,7 @@ pub fn calls(found: &mut Capabilities) {
         }
         from = reached + 1;
     }
+    let mut avoided = sys::Avoided::default();
     for i in 0..STEPS {
         let answer = match board.map(|b| b.answer(i)) {
             Some(answer @ (Answer::Works | Answer::Refused(_))) => answer,
@@ -213,7 +219,7 @@ pub fn calls(found: &mut Capabilities) {
             Some(&(call, probe)) => {
                 found.set(probe, answer);
                 if answer != Answer::Works {
-                    sys::avoid(call);
+                    avoided.add(call);
                 }
             }
             None if i == STEPS - 1 && answer == Answer::Fatal => found.set(Probe::Seize, Answer::Fatal),
@@ -223,6 +229,7 @@ pub fn calls(found: &mut Capabilities) {
             None => {}
         }
     }
+    sys::avoid(avoided);
     for name in std::env::var("PRUN_MISSING").unwrap_or_default().split(',') {
         CALLS.into_iter().filter(|c| c.name() == name).for_each(|c| found.missing.add(c));
     }
@@ -342,7 +349,10 @@ impl Probed<'_> {
         self.found.set(Probe::MemFileText, written.map_or_else(io, |()| Answer::Works));
         self.found.set(Probe::PokeText, answer(ptrace::poke(child, text, &code)));
         // The read(2) that it is in begins again, and is seen.
-        ptrace::resume(child, Resume::ToExit, 0)?;
+        if let Err(e) = ptrace::resume(child, Resume::ToExit, 0) {
+            self.found.set(Probe::CallStops, Answer::Refused(e));
+            return ptrace::resume(child, Resume::Run, 0);
+        }
         let seen = self.next()? == Status::Call;
         self.found.set(Probe::CallStops, if seen { Answer::Works } else { Answer::Wrong });
         ptrace::resume(child, Resume::Run, 0)
@@ -373,23 +383,24 @@ impl Probed<'_> {
                 Status::Signal(of) => signal = of,
                 Status::Seccomp => {
                     self.stops += 1;
-                    let mut regs = ptrace::call_regs(child)?;
+                    let before = ptrace::call_regs(child)?;
+                    let mut regs = before;
                     match self.stops {
                         1 if region.code() == Code::Shared => {
                             through(child, &mut regs)?;
-                            ptrace::set_call_regs(child, &regs)?;
+                            ptrace::set_call_regs(child, &before, &regs)?;
                         }
                         2 => how = Resume::ToExit,
                         3 => {
                             regs.skip(SKIPPED);
-                            ptrace::set_call_regs(child, &regs)?;
+                            ptrace::set_call_regs(child, &before, &regs)?;
                         }
                         _ => {}
                     }
                 }
                 Status::Call => {
                     let regs = ptrace::call_regs(child)?;
-                    let begins = regs.result() == -i64::from(Errno::ENOSYS.into_raw());
+                    let begins = regs.begins();
                     self.order.get_or_insert(if begins { Order::SeccompFirst } else { Order::SeccompLast });
                 }
                 _ => {}
@@ -401,12 +412,14 @@ impl Probed<'_> {
 
 /// Rewrites the call that `child` is stopped at, as the one-stop engine does.
 fn through(child: i32, regs: &mut Regs) -> Result<(), Errno> {
-    let slot = Slot::new(child, SLOT_COUNT as u32 - 1, false);
-    slot.set_head(&SlotHead { args: regs.args(), ret: regs.ip(), pad: 0 })?;
+    let slot = Slot::new(child, SLOT_COUNT as u32 - 1, Home::default());
+    slot.set_head(&SlotHead { args: regs.args(), ret: regs.return_point(), pad: 0 })?;
     let mut args = regs.args();
-    args.iter_mut().for_each(|a| *a ^= 0xff);
+    for (arg, _) in args.iter_mut().zip(prun_arch::ONE_STOP).filter(|(_, free)| *free) {
+        *arg ^= 0xff;
+    }
     regs.set_args(args);
-    regs.through(slot.address());
+    regs.through(slot.address(), WINDOW);
     Ok(())
 }
 

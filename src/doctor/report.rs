@@ -139,7 +139,9 @@ pub fn json(found: &Capabilities, wanted: Option<Engine>) -> (String, bool) {
                 line += &format!(", \"errno\": {errno}");
             }
             if !matches!(answer, Answer::Works | Answer::Untried) {
-                line += &format!(", \"advice\": {}", quoted(&host.about(probe, found)));
+                let advice = host.about(probe, found);
+                line +=
+                    &format!(", \"cause\": {}, \"cure\": {}", quoted(&advice.cause), quoted(&advice.cure));
             }
             line + "}"
         })

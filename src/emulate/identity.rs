@@ -20,22 +20,24 @@
 //!
 //! Owner bits (`0600`, `0700` of directories) stay on the host whatever the guest sets, because root may read and
 //! write what they forbid; the guest sees the bits it has set. Set-user-ID bits are put on the host's file, as tar(1)
-//! would. A device is an empty file on the host; opening it gives the host's device where that is one that everybody
+//! would, until somebody writes to it who may keep them. A device is an empty file on the host; opening it gives the host's device where that is one that everybody
 //! may open (`/dev/null` and its kin), and `ENXIO` otherwise.
 //!
-//! With `--persist` a record is also written to the file's extended attribute `user.rootlesscontainers`
-//! ([`resource`]), where the file may have one (regular files and directories), and read from there.
+//! With `--persist` a record is in the file's extended attribute `user.rootlesscontainers` ([`resource`]) instead, where
+//! the file may have one (regular files and directories), and read from there each time: other sessions change it too.
 //!
 //! # What is not faked
 //!
 //! What needs a privilege towards the host fails as for root in a container: mount(2), a higher priority or limit,
-//! another user's file; so does chroot(2), which sshd(8) asks for before anybody can log in. Permission to open a file is the host's to give, for root; a task that has given up root is
-//! also held to the owner and the mode that the guest sees, of the file itself but not of the directories above it.
+//! another user's file. chroot(2) is none of that: [`crate::emulate::root`]. Permission is the host's to give,
+//! for root; a task that has given up root is also held to the owners and modes that the guest sees, of files and of
+//! the directories on the way, and may signal whom it might. Access control lists count for nothing in that.
 //! Peer credentials are those that the peer has when they are asked for.
 
 mod cred;
 pub mod owner;
 pub mod resource;
+pub mod searchable;
 pub mod status;
 
 pub use cred::{Cap, Cred, FileCaps, Ids, LAST_CAP, Privileges, Secure};
@@ -44,6 +46,7 @@ pub use owner::{Device, Record, Seen};
 use crate::config;
 use crate::config::identity::Memory;
 use crate::sys;
+use crate::sys::file::{Attr, Place};
 use crate::tracee::IdMap;
 use owner::Records;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -104,6 +107,24 @@ impl Identity {
     /// The credentials of a task of this session.
     pub fn of(&self, tid: i32) -> Option<Arc<Cred>> {
         self.lock().get(&tid).cloned()
+    }
+
+    /// Whether a task with these credentials may do less than the kernel would let it, which takes all tasks for one
+    /// user: it has no right over permissions, and is another user or there is something remembered.
+    pub fn holds(&self, cred: &Cred) -> bool {
+        let first = (cred.uid.fs, cred.gid.fs) == (self.wanted.uid, self.wanted.gid);
+        !cred.can(Cap::DacOverride) && (!first || self.records.any())
+    }
+
+    /// How a file looks to the guest. What /proc has of a task belongs to whom that task is (proc(5)).
+    pub fn seen(&self, place: &Place, attr: &Attr) -> Seen {
+        let mut seen = self.records.seen(place, attr);
+        if let Some(cred) = place.path().and_then(status::task_of).and_then(|pid| self.of(pid))
+            && (attr.uid, attr.gid) == self.host
+        {
+            (seen.uid, seen.gid) = (cred.uid.effective, cred.gid.effective);
+        }
+        seen
     }
 
     /// User and group id of a process as the guest sees it, where the host's are `ids`.

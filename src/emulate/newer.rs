@@ -4,23 +4,27 @@
 //! | call | since | becomes | when |
 //! |---|---|---|---|
 //! | openat2 | 5.6 | openat | always; limits on the way are kept by going there one directory at a time |
-//! | statx | 4.11 | newfstatat | unless the file system is to be asked anew (`AT_STATX_FORCE_SYNC`); birth times are not known |
+//! | statx | 4.11 | newfstatat; of 32-bit programs by the tracer | unless the file system is to be asked anew (`AT_STATX_FORCE_SYNC`); birth times are not known |
 //! | faccessat2 | 5.8 | faccessat | but for a link itself, and for `AT_EACCESS` where real and effective ids differ |
 //! | fchmodat2 | 6.6 | fchmodat | always |
 //! | renameat2 | 3.15 | renameat | no flags |
 //! | execveat | 3.19 | execve | always |
 //! | getrandom | 3.17 | none: the tracer draws | not from `/dev/random` |
+//! | close_range | 5.9 | close or fcntl, one for each descriptor | always; without /proc it is not known which are open |
+//! | copy_file_range | 4.5 | sendfile | to the position of the second of two files of one file system; another gives `EXDEV` |
 //!
-//! close_range(2), memfd_create(2) and copy_file_range(2) have no older equal: what programs do themselves when they
-//! are missing is as good as what prun could do.
+//! memfd_create(2) (3.17) has no older equal: a deleted file in /dev/shm has another name in /proc/PID/fd, another device,
+//! no seals, and is bound by its mount's size and flags. Programs have to do that themselves.
 //!
 //! Which calls are missing is found out at the start ([`crate::doctor`]). `PRUN_MISSING` names further ones that
 //! prun is to believe missing, for tests on kernels that have them.
 
-use syscalls::{Errno, Sysno};
+use crate::sys::file::Statx;
+use prun_arch::Sysno;
+use syscalls::Errno;
 
 /// Calls that can be made otherwise, by their bit in [`Missing`].
-pub const CALLS: [Sysno; 7] = [
+pub const CALLS: [Sysno; 9] = [
     Sysno::openat2,
     Sysno::statx,
     Sysno::faccessat2,
@@ -28,11 +32,13 @@ pub const CALLS: [Sysno; 7] = [
     Sysno::renameat2,
     Sysno::execveat,
     Sysno::getrandom,
+    Sysno::close_range,
+    Sysno::copy_file_range,
 ];
 
 /// A set of [`CALLS`]: those that the kernel does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Missing(u8);
+pub struct Missing(u16);
 
 impl Missing {
     /// None is missing.
@@ -87,31 +93,8 @@ pub fn stat_flags(flags: i32, mask: u32) -> Result<i32, Errno> {
 
 /// What statx(2) would have written, from what newfstatat(2) has: `STATX_BASIC_STATS` and no attributes.
 pub fn statx_of(stat: &[u8; STAT_LEN]) -> [u8; STATX_LEN] {
-    // struct stat of x86_64 (`arch/x86/include/uapi/asm/stat.h`).
-    let word = |at: usize| stat[at..at + 8].try_into().map_or(0, u64::from_ne_bytes);
-    let half = |at: usize| stat[at..at + 4].try_into().map_or(0, u32::from_ne_bytes);
-    let (dev, ino, nlink, rdev) = (word(0), word(8), word(16), word(40));
     let mut out = [0; STATX_LEN];
-    let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
-    const BASIC: u32 = 0x7ff;
-    put(0, &BASIC.to_ne_bytes());
-    put(4, &(word(56) as u32).to_ne_bytes()); // blksize
-    put(16, &(nlink as u32).to_ne_bytes());
-    put(20, &half(28).to_ne_bytes()); // uid
-    put(24, &half(32).to_ne_bytes()); // gid
-    put(28, &(half(24) as u16).to_ne_bytes()); // mode
-    put(32, &ino.to_ne_bytes());
-    put(40, &word(48).to_ne_bytes()); // size
-    put(48, &word(64).to_ne_bytes()); // blocks
-    // atime, ctime, mtime; btime, at 80, stays zero and is not in the mask.
-    for (to, from) in [(64, 72), (96, 104), (112, 88)] {
-        put(to, &word(from).to_ne_bytes());
-        put(to + 8, &(word(from + 8) as u32).to_ne_bytes());
-    }
-    for (to, number) in [(128, rdev), (136, dev)] {
-        put(to, &libc::major(number).to_ne_bytes());
-        put(to + 4, &libc::minor(number).to_ne_bytes());
-    }
+    out.copy_from_slice(Statx::from_stat_bytes(stat).bytes());
     out
 }
 
@@ -168,8 +151,8 @@ mod tests {
         let mut some = Missing::NONE;
         assert!(CALLS.iter().all(|&c| !some.has(c)));
         some.add(Sysno::statx);
-        some.add(Sysno::close_range);
-        assert!(some.has(Sysno::statx) && !some.has(Sysno::openat2) && !some.has(Sysno::close_range));
+        some.add(Sysno::memfd_create);
+        assert!(some.has(Sysno::statx) && !some.has(Sysno::openat2) && !some.has(Sysno::memfd_create));
         assert_eq!(some.calls().collect::<Vec<_>>(), [Sysno::statx]);
     }
 

@@ -4,16 +4,25 @@
 use crate::config::KernelNames;
 use crate::config::kernel::{FIELD, RELEASE};
 use crate::sys;
+use prun_arch::abi::Form;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// Offset in `struct new_utsname` and bytes, for each field that is changed; the rest of a field is zero, as the
-/// kernel leaves it.
-pub fn changes(names: &KernelNames) -> impl Iterator<Item = (u64, [u8; FIELD])> + '_ {
-    names.fields.iter().enumerate().filter_map(|(i, text)| {
-        let text = text.as_ref()?;
-        let mut field = [0; FIELD];
-        field[..text.len()].copy_from_slice(text);
-        Some(((i * FIELD) as u64, field))
+/// Bytes of each field of `struct oldold_utsname`.
+const OLDEST_FIELD: usize = 9;
+
+/// Offset in `struct new_utsname`, or in one of the two before it, and bytes, for each field that is changed; the rest
+/// of a field is zero, as the kernel leaves it.
+pub fn changes(names: &KernelNames, form: Form) -> impl Iterator<Item = (u64, Vec<u8>)> + '_ {
+    let (fields, len) = match form {
+        Form::Plain | Form::Wide => (6, FIELD),
+        Form::Old => (5, FIELD),
+        Form::Oldest => (5, OLDEST_FIELD),
+    };
+    names.fields.iter().take(fields).enumerate().filter_map(move |(i, text)| {
+        let mut field = text.clone()?;
+        field.truncate(len - 1);
+        field.resize(len, 0);
+        Some(((i * len) as u64, field))
     })
 }
 
@@ -51,6 +60,11 @@ impl KernelFiles {
             }
         }
         Self(all)
+    }
+
+    /// The first byte of each file's name: such names are looked at in the tracer.
+    pub fn initials(&self) -> impl Iterator<Item = u8> + '_ {
+        self.0.iter().filter_map(|(path, _)| path.rsplit('/').next()?.bytes().next())
     }
 
     /// The descriptor, in the tracer, of what stands in for a host path.

@@ -26,6 +26,33 @@ pub mod at {
     pub const EXECFN: u64 = 31;
 }
 
+/// How wide the stack's words are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// 32 bits.
+    Narrow,
+    /// 64 bits.
+    Wide,
+}
+
+impl Word {
+    /// Bytes of one.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Narrow => 4,
+            Self::Wide => 8,
+        }
+    }
+
+    /// The word that `bytes` begin with.
+    fn read(self, bytes: &[u8]) -> Option<u64> {
+        match self {
+            Self::Narrow => bytes.first_chunk().map(|b| u32::from_ne_bytes(*b).into()),
+            Self::Wide => bytes.first_chunk().map(|b| u64::from_ne_bytes(*b)),
+        }
+    }
+}
+
 /// Positions in the stack, as byte offsets from the stack pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -39,12 +66,17 @@ pub struct Layout {
     pub end: usize,
 }
 
-/// Takes the stack apart; `None` if it does not end within `bytes`.
-pub fn layout(bytes: &[u8]) -> Option<Layout> {
-    let word = |i: usize| Some(u64::from_ne_bytes(*bytes.get(i.checked_mul(8)?..)?.first_chunk()?));
-    let argc = usize::try_from(word(0)?).ok()?;
+/// Takes the stack apart; `None` if it does not end within `bytes`. The first word is not looked at: of a program that
+/// has run up to its first call, it may be another than the number of arguments (`_start` of glibc for ARM).
+pub fn layout(bytes: &[u8], width: Word) -> Option<Layout> {
+    let len = width.bytes();
+    let word = |i: usize| width.read(bytes.get(i.checked_mul(len)?..)?);
     let arg_start = word(1)?;
-    let mut i = argc.checked_add(2)?;
+    let mut i = 1;
+    while word(i)? != 0 {
+        i += 1;
+    }
+    i += 1;
     let env_start = word(i)?;
     while word(i)? != 0 {
         i += 1;
@@ -55,25 +87,27 @@ pub fn layout(bytes: &[u8]) -> Option<Layout> {
         i += 2;
     }
     word(i + 1)?;
-    Some(Layout { arg_start, env_start, auxv: 8 * auxv, end: 8 * (i + 2) })
+    Some(Layout { arg_start, env_start, auxv: len * auxv, end: len * (i + 2) })
 }
 
 /// The value of an entry of the vector `auxv`.
-pub fn get(auxv: &[u8], key: u64) -> Option<u64> {
-    entries(auxv).find(|(k, _)| *k == key).map(|(_, v)| v)
+pub fn get(auxv: &[u8], width: Word, key: u64) -> Option<u64> {
+    entries(auxv, width).find(|(k, _)| *k == key).map(|(_, v)| v)
 }
 
 /// Changes an entry that is there.
-pub fn set(auxv: &mut [u8], key: u64, value: u64) {
-    let index = entries(auxv).position(|(k, _)| k == key);
+pub fn set(auxv: &mut [u8], width: Word, key: u64, value: u64) {
+    let index = entries(auxv, width).position(|(k, _)| k == key);
     if let Some(i) = index {
-        auxv[16 * i + 8..16 * i + 16].copy_from_slice(&value.to_ne_bytes());
+        let len = width.bytes();
+        // Little-endian: the low half comes first.
+        auxv[(2 * i + 1) * len..][..len].copy_from_slice(&value.to_le_bytes()[..len]);
     }
 }
 
-fn entries(auxv: &[u8]) -> impl Iterator<Item = (u64, u64)> + '_ {
-    let word = |b: &[u8]| b.try_into().map_or(0, u64::from_ne_bytes);
-    auxv.chunks_exact(16).map(move |pair| (word(&pair[..8]), word(&pair[8..])))
+fn entries(auxv: &[u8], width: Word) -> impl Iterator<Item = (u64, u64)> + '_ {
+    let len = width.bytes();
+    auxv.chunks_exact(2 * len).filter_map(move |pair| Some((width.read(pair)?, width.read(&pair[len..])?)))
 }
 
 #[cfg(test)]
@@ -87,17 +121,19 @@ mod tests {
     #[test]
     fn a_stack_is_found_whole_or_not_at_all() {
         let stack = bytes(&[2, 100, 104, 0, 200, 0, at::PHDR, 7, at::EXECFN, 9, 0, 0]);
-        let l = layout(&stack).unwrap();
+        let l = layout(&stack, Word::Wide).unwrap();
         assert_eq!(l, Layout { arg_start: 100, env_start: 200, auxv: 48, end: 96 });
+        let begun = [bytes(&[0xffff_0000]).as_slice(), &stack[8..]].concat();
+        assert_eq!(layout(&begun, Word::Wide), Some(l.clone()));
         for cut in 0..stack.len() {
-            assert_eq!(layout(&stack[..cut]), None);
+            assert_eq!(layout(&stack[..cut], Word::Wide), None);
         }
         let mut auxv = stack[l.auxv..].to_vec();
-        set(&mut auxv, at::EXECFN, 11);
-        set(&mut auxv, at::BASE, 1);
-        assert_eq!((get(&auxv, at::EXECFN), get(&auxv, at::BASE)), (Some(11), None));
+        set(&mut auxv, Word::Wide, at::EXECFN, 11);
+        set(&mut auxv, Word::Wide, at::BASE, 1);
+        assert_eq!((get(&auxv, Word::Wide, at::EXECFN), get(&auxv, Word::Wide, at::BASE)), (Some(11), None));
         for argc in [u64::MAX, u64::MAX / 8, u64::MAX / 8 - 1] {
-            assert_eq!(layout(&bytes(&[argc, 0, 0, 0])), None);
+            assert_eq!(layout(&bytes(&[argc, 0, 0, 0]), Word::Wide), None);
         }
     }
 }

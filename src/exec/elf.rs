@@ -21,13 +21,24 @@ pub struct Load {
     pub offset: u64,
     /// `PF_R`, `PF_W`, `PF_X`.
     pub flags: u32,
-    /// Alignment, a power of two, at least a page.
+    /// Alignment, a power of two.
     pub align: u64,
 }
 
-/// A 64-bit program of this machine.
+/// How wide a program's addresses are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// 32 bits.
+    Narrow,
+    /// 64 bits.
+    Wide,
+}
+
+/// A program of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elf {
+    /// 32-bit or 64-bit.
+    pub class: Class,
     /// `ET_DYN`: may be loaded anywhere.
     pub movable: bool,
     /// Entry point.
@@ -36,6 +47,9 @@ pub struct Elf {
     pub phoff: u64,
     /// Their number.
     pub phnum: u64,
+    /// Whether the kernel would begin to map it. What it cannot map it finds out when the caller's memory is gone, so
+    /// that there is no error to return: the task dies of `SIGSEGV`.
+    pub sound: bool,
     /// What is to be mapped, in order.
     pub loads: SmallVec<[Load; 8]>,
     /// The interpreter's path, without its NUL.
@@ -44,20 +58,76 @@ pub struct Elf {
     pub stack: Option<u32>,
 }
 
+impl Elf {
+    /// Whether the kernel makes all that can be read executable (`elf_read_implies_exec()` since Linux 5.8, the same for
+    /// 32-bit programs of both CPUs): it is older than `PT_GNU_STACK`.
+    pub fn reads_are_executable(&self) -> bool {
+        self.class == Class::Narrow && self.stack.is_none()
+    }
+}
+
 /// What a file is to execve(2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// ELF that can be run.
     Elf(Box<Elf>),
-    /// ELF of another machine or word size.
+    /// ELF of another machine.
     Foreign(u16),
     /// No ELF.
     Other,
 }
 
-const PHENTSIZE: usize = size_of::<ph::program_header64::ProgramHeader>();
-/// `ELF_MIN_ALIGN`.
-const PAGE: u64 = prun_arch::layout::PAGE;
+/// What both kinds of file header say.
+struct Header {
+    class: u8,
+    machine: u16,
+    kind: u16,
+    entry: u64,
+    phoff: u64,
+    phentsize: u16,
+    phnum: u16,
+}
+
+impl Header {
+    /// `None` where the file is too short for one.
+    fn read(head: &[u8]) -> Option<Self> {
+        if *head.get(header::EI_CLASS)? == header::ELFCLASS32 {
+            let h = header::header32::Header::from_bytes(head.first_chunk()?);
+            return Some(Self {
+                class: header::ELFCLASS32,
+                machine: h.e_machine,
+                kind: h.e_type,
+                entry: h.e_entry.into(),
+                phoff: h.e_phoff.into(),
+                phentsize: h.e_phentsize,
+                phnum: h.e_phnum,
+            });
+        }
+        let h = header::header64::Header::from_bytes(head.first_chunk()?);
+        Some(Self {
+            class: h.e_ident[header::EI_CLASS],
+            machine: h.e_machine,
+            kind: h.e_type,
+            entry: h.e_entry,
+            phoff: h.e_phoff,
+            phentsize: h.e_phentsize,
+            phnum: h.e_phnum,
+        })
+    }
+}
+
+fn widened(p: ph::program_header32::ProgramHeader) -> ph::program_header64::ProgramHeader {
+    ph::program_header64::ProgramHeader {
+        p_type: p.p_type,
+        p_flags: p.p_flags,
+        p_offset: p.p_offset.into(),
+        p_vaddr: p.p_vaddr.into(),
+        p_paddr: p.p_paddr.into(),
+        p_filesz: p.p_filesz.into(),
+        p_memsz: p.p_memsz.into(),
+        p_align: p.p_align.into(),
+    }
+}
 
 /// Reads the headers of `file`, whose first bytes are `head`.
 ///
@@ -67,47 +137,58 @@ pub fn parse(head: &[u8], file: &File) -> Result<Kind, Errno> {
     if !head.starts_with(header::ELFMAG) {
         return Ok(Kind::Other);
     }
-    if head.len() < header::header64::SIZEOF_EHDR {
-        return Err(Errno::ENOEXEC);
-    }
-    let raw: &[u8; header::header64::SIZEOF_EHDR] =
-        head[..header::header64::SIZEOF_EHDR].try_into().map_err(|_| Errno::ENOEXEC)?;
-    let h = header::header64::Header::from_bytes(raw);
-    if h.e_ident[header::EI_CLASS] != header::ELFCLASS64 || h.e_machine != prun_arch::ELF_MACHINE {
-        return Ok(Kind::Foreign(h.e_machine));
-    }
-    let movable = match h.e_type {
+    let Some(h) = Header::read(head) else { return Err(Errno::ENOEXEC) };
+    let class = match h.class {
+        header::ELFCLASS64 if h.machine == prun_arch::ELF_MACHINE => Class::Wide,
+        header::ELFCLASS32 if Some(h.machine) == prun_arch::ELF_MACHINE_32 && crate::sys::runs_narrow() => {
+            Class::Narrow
+        }
+        _ => return Ok(Kind::Foreign(h.machine)),
+    };
+    let movable = match h.kind {
         header::ET_DYN => true,
         header::ET_EXEC => false,
         _ => return Err(Errno::ENOEXEC),
     };
-    let size = usize::from(h.e_phnum) * PHENTSIZE;
-    if usize::from(h.e_phentsize) != PHENTSIZE || size == 0 || size > 65536 {
+    let (entry_size, end) = match class {
+        Class::Narrow => (size_of::<ph::program_header32::ProgramHeader>(), prun_arch::LOW_TASK_END),
+        Class::Wide => (size_of::<ph::program_header64::ProgramHeader>(), prun_arch::TASK_END),
+    };
+    let size = usize::from(h.phnum) * entry_size;
+    if usize::from(h.phentsize) != entry_size || size == 0 || size > 65536 {
         return Err(Errno::ENOEXEC);
     }
     let mut table = vec![0; size];
     cost::count(cost::Kind::Files, 1);
-    file.read_exact_at(&mut table, h.e_phoff).map_err(|_| Errno::ENOEXEC)?;
+    file.read_exact_at(&mut table, h.phoff).map_err(|_| Errno::ENOEXEC)?;
+    let wide: SmallVec<[ph::program_header64::ProgramHeader; 16]> = match class {
+        Class::Narrow => ph::program_header32::ProgramHeader::from_bytes(&table, usize::from(h.phnum))
+            .into_iter()
+            .map(widened)
+            .collect(),
+        Class::Wide => ph::program_header64::ProgramHeader::from_bytes(&table, usize::from(h.phnum))
+            .into_iter()
+            .collect(),
+    };
     let mut elf = Elf {
+        class,
         movable,
-        entry: h.e_entry,
-        phoff: h.e_phoff,
-        phnum: u64::from(h.e_phnum),
+        entry: h.entry,
+        phoff: h.phoff,
+        phnum: u64::from(h.phnum),
+        sound: true,
         loads: SmallVec::new(),
         interp: None,
         stack: None,
     };
-    for p in ph::program_header64::ProgramHeader::from_bytes(&table, usize::from(h.e_phnum)) {
+    for p in wide {
         match p.p_type {
             ph::PT_LOAD => {
-                let align = if p.p_align.is_power_of_two() { p.p_align.max(PAGE) } else { PAGE };
-                let sane = p.p_filesz <= p.p_memsz
-                    && p.p_vaddr.checked_add(p.p_memsz).is_some_and(|end| end < prun_arch::TASK_END)
-                    && p.p_offset.checked_add(p.p_filesz).is_some()
-                    && p.p_vaddr % PAGE == p.p_offset % PAGE;
-                if !sane {
-                    return Err(Errno::EINVAL);
-                }
+                let align = if p.p_align.is_power_of_two() { p.p_align } else { 1 };
+                // Whether it begins where a page of this kernel can, mmap(2) says.
+                elf.sound &= p.p_filesz <= p.p_memsz
+                    && p.p_vaddr.checked_add(p.p_memsz).is_some_and(|last| last < end)
+                    && p.p_offset.checked_add(p.p_filesz).is_some();
                 elf.loads.push(Load {
                     vaddr: p.p_vaddr,
                     memsz: p.p_memsz,

@@ -3,7 +3,7 @@
 //! The emulator is a program of the host that makes the guest's system calls: prun translates those like any other's,
 //! so the guest's own files are found in the guest. Its own must be found on the host. The kernel looks there for the
 //! emulator and its interpreter by itself; a dynamic emulator is told to look for its libraries under
-//! [`HOST_ROOT`](crate::config::qemu::HOST_ROOT). What the guest's environment says to dynamic linkers (`LD_*`) must
+//! [`HOST_ROOT`]. What the guest's environment says to dynamic linkers (`LD_*`) must
 //! not reach the emulator's: it is handed on by options that set it for the emulated program only.
 
 use super::{Plan, Step};
@@ -12,8 +12,9 @@ use crate::config::qemu::HOST_ROOT;
 use crate::path::PATH_MAX;
 use crate::syscall::{Action, Call};
 use crate::tracee::memory::{self, Text};
+use prun_arch::Sysno;
 use std::sync::Arc;
-use syscalls::{Errno, Sysno};
+use syscalls::Errno;
 
 /// Lets the kernel execute the emulator with `step`; `named` is the program's path as the guest passed it, and `front`
 /// are the arguments that take the place of the guest's first: those of a script.
@@ -100,12 +101,12 @@ fn own_libraries(qemu: &Qemu) -> Vec<u8> {
 fn pointers(call: &Call<'_>, mut at: u64) -> Result<Vec<u64>, Errno> {
     let mut all = vec![];
     while at != 0 {
-        let word = memory::word(call.task.tid, at)?;
+        let word = call.pointer(at)?;
         if word == 0 {
             break;
         }
         all.push(word);
-        at = at.wrapping_add(8);
+        at = at.wrapping_add(call.regs.abi().word() as u64);
         // More than the kernel takes (6 MiB).
         if all.len() > 6 << 20 {
             return Err(Errno::E2BIG);
@@ -134,6 +135,5 @@ fn split(call: &Call<'_>, envp: u64) -> Result<(Vec<u64>, Vec<Vec<u8>>), Errno> 
 }
 
 fn put_words(call: &mut Call<'_>, words: &[u64]) -> Result<u64, Errno> {
-    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
-    call.scratch(&bytes)
+    call.put_pointers(words)
 }

@@ -30,13 +30,15 @@ pub enum Link {
     None,
     /// A link with a text of this many bytes, which is a path in the guest.
     Text(usize),
-    /// A link of /proc without a text that leads to this guest path, of so many bytes.
+    /// A link of /proc without a text that leads to this guest path, of so many bytes, wherever the caller's root is.
     Jump(usize),
     /// A link of /proc that the kernel follows without a text, such as `/proc/PID/fd/N`. The guest path it leads to
     /// has this many bytes; 0 where the guest has no name for it.
     Magic(usize),
     /// The host refuses that path.
     Refused(Errno),
+    /// The guest may not go there, whatever the host would say.
+    Barred(Errno),
 }
 
 /// The host's file tree, as the process sees it whose path is resolved. Paths are absolute and end in a NUL.
@@ -59,6 +61,29 @@ pub trait Host {
 
     /// It has ended.
     fn walk_ends(&mut self) {}
+
+    /// Whether [`Host::search`] has to be asked in each directory: the caller is held to modes that are not the host's.
+    fn checks_search(&self) -> bool {
+        false
+    }
+
+    /// Whether the caller may look names up in what is at `path`, if that is a directory.
+    ///
+    /// # Errors
+    /// `EACCES`.
+    fn search(&mut self, path: &[u8]) -> Result<(), Errno> {
+        let _ = path;
+        Ok(())
+    }
+
+    /// Whether the caller may follow the link at `path`, where a path ends; `text` is what [`Host::link`] has read there.
+    ///
+    /// # Errors
+    /// `EACCES`.
+    fn follow(&mut self, path: &[u8], text: &[u8]) -> Result<(), Errno> {
+        let _ = (path, text);
+        Ok(())
+    }
 
     /// Changes whenever the guest may have put a link where none was.
     fn epoch(&self) -> u32 {

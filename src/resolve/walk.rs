@@ -3,7 +3,7 @@
 use super::cache::Key;
 use super::{Follow, Found, Host, Link, MAX_LINKS, Place, Request, Resolver, Restrict, last_name, too_long};
 use crate::path::{Full, PATH_MAX, components, next_component};
-use crate::view::{Kind, NodeId, Table};
+use crate::view::{Kind, Table};
 use syscalls::Errno;
 
 /// Why the loop goes on or stops.
@@ -51,6 +51,7 @@ impl Resolver {
         self.links = 0;
         self.rest.set(request.path)?;
         let restrict = request.restrict;
+        let checks = host.checks_search();
         self.start(table, request, request.path[0] == b'/')?;
         let mut at = 0;
         // Components ahead that are known to be directories; whether the cache has been asked about what is ahead;
@@ -61,6 +62,10 @@ impl Resolver {
             let end = self.rest.len() - left;
             let last = next_component(tail).is_none();
             at = end;
+            if checks && self.stands_in_a_directory(table) {
+                // may_lookup(), before every component.
+                host.search(self.host.with_nul())?;
+            }
             match name {
                 b"." => {
                     if last {
@@ -96,6 +101,7 @@ impl Resolver {
             }
             copy[..len].copy_from_slice(name);
             if !asked
+                && !checks
                 && !last
                 && (self.place.below > 0 || table.child(self.place.node, &copy[..len]).is_none())
             {
@@ -139,11 +145,13 @@ impl Resolver {
                     self.stop(last, slash)?;
                     break;
                 }
-                link @ (Link::Text(n) | Link::Jump(n)) => {
-                    self.count(restrict)?;
-                    if matches!(link, Link::Jump(_)) {
-                        magic(restrict)?;
+                Link::Barred(e) => return Err(e.into()),
+                Link::Text(n) => {
+                    if last && self.links < MAX_LINKS {
+                        // may_follow_link(), once they are not too many.
+                        host.follow(self.host.with_nul(), &self.link[..n])?;
                     }
+                    self.count(restrict)?;
                     let absolute = self.link[0] == b'/';
                     self.back(mark, guest, path);
                     self.rest.replace_front(end, &self.link[..n])?;
@@ -153,10 +161,22 @@ impl Resolver {
                     }
                     (known, asked, looks) = (0, false, 0);
                     if restrict == Restrict::default()
+                        && !checks
                         && let Some(found) = self.straight(table, host, request)?
                     {
                         return Ok(Some(found));
                     }
+                }
+                Link::Jump(n) => {
+                    self.count(restrict)?;
+                    magic(restrict)?;
+                    let mut target = [0; PATH_MAX];
+                    target[..n].copy_from_slice(&self.link[..n]);
+                    self.go(table, &target[..n])?;
+                    if slash {
+                        self.suffix(b"/")?;
+                    }
+                    (known, asked, looks) = (0, false, 0);
                 }
                 Link::Magic(n) => {
                     self.count(restrict)?;
@@ -293,7 +313,7 @@ impl Resolver {
             // nd_jump_root() compares with a root that is unknown until an absolute path or `..` has asked for it.
             return Err(Errno::EXDEV.into());
         }
-        self.go(table, if restrict.has(Restrict::IN_ROOT) { request.base } else { b"/" })?;
+        self.go(table, top(request))?;
         self.root = Some(self.place.bind);
         Ok(())
     }
@@ -301,7 +321,7 @@ impl Resolver {
     /// One component up.
     fn up<H: Host>(&mut self, table: &Table, host: &mut H, request: &Request) -> Result<Step, Fault> {
         let restrict = request.restrict;
-        self.root = self.root.or(Some(NodeId::ROOT));
+        self.root = self.root.or_else(|| Some(table.covering(request.root).0));
         if self.place.below > 0 || table.node(self.place.node).kind() != Kind::Placeholder {
             // `..` of what is no directory, or of one that may not be searched, is an error.
             let len = self.host.len();
@@ -312,7 +332,7 @@ impl Resolver {
             }
             self.host.truncate(len);
         }
-        if restrict.has(Restrict::BENEATH | Restrict::IN_ROOT) && self.guest.as_bytes() == request.base {
+        if self.guest.as_bytes() == top(request) {
             return if restrict.has(Restrict::BENEATH) { Err(Errno::EXDEV.into()) } else { Ok(Step::Next) };
         }
         let before = self.place.bind;
@@ -333,6 +353,11 @@ impl Resolver {
     /// Whether the host has to be asked what is here: a node of the table is what the table says.
     fn looked_at(&self, table: &Table) -> bool {
         !self.place.void && (self.place.below > 0 || table.node(self.place.node).kind() == Kind::Passage)
+    }
+
+    /// Whether the walk is where the guest's modes say who may search: not in what is made up.
+    fn stands_in_a_directory(&self, table: &Table) -> bool {
+        !self.place.void && (self.place.below > 0 || table.node(self.place.node).kind() != Kind::Placeholder)
     }
 
     fn back(&mut self, place: Place, guest: usize, host: usize) {
@@ -363,6 +388,11 @@ impl Resolver {
             _ => Err(Errno::ENOENT.into()),
         }
     }
+}
+
+/// What a walk cannot climb out of, and where absolute links start.
+fn top<'a>(request: &Request<'a>) -> &'a [u8] {
+    if request.restrict.confines() { request.base } else { request.root }
 }
 
 /// Whether a link of /proc may be followed at all.

@@ -2,8 +2,9 @@
 //! with `unsafe`.
 #![allow(unsafe_code)]
 
-use super::{errno, nul_terminated};
-use std::os::fd::{AsRawFd, OwnedFd};
+use super::{errno, nul_terminated, unseen};
+use prun_arch::abi::stat::Stat;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use syscalls::Errno;
 
@@ -32,7 +33,8 @@ pub struct Statx {
     pub rdev_minor: u32,
     pub dev_major: u32,
     pub dev_minor: u32,
-    rest: [u64; 14],
+    mnt_id: u64,
+    rest: [u64; 13],
 }
 
 const _: () = assert!(size_of::<Statx>() == 256 && size_of::<Time>() == 16);
@@ -51,6 +53,8 @@ pub struct Time {
 pub const BASIC: u32 = 0x7ff;
 /// `STATX_BTIME`.
 pub const BTIME: u32 = 0x800;
+/// `STATX_MNT_ID`, since Linux 5.8.
+const MNT_ID: u32 = 0x1000;
 
 impl Statx {
     /// The bytes the kernel would write for statx(2).
@@ -59,13 +63,23 @@ impl Statx {
         unsafe { std::slice::from_raw_parts(std::ptr::from_ref(self).cast(), size_of::<Self>()) }
     }
 
+    /// Leaves out the birth, where `mask` does not ask for it.
+    #[must_use]
+    pub fn asked(mut self, mask: u32) -> Self {
+        if mask & BTIME == 0 {
+            self.mask &= !BTIME;
+            self.btime = Time { sec: 0, nsec: 0, pad: 0 };
+        }
+        self
+    }
+
     /// The bytes the kernel would write for stat(2).
     pub fn stat_bytes(&self) -> [u8; size_of::<libc::stat>()] {
         // SAFETY: all-zero bytes are a valid `stat`.
         let mut st: libc::stat = unsafe { std::mem::zeroed() };
         st.st_dev = libc::makedev(self.dev_major, self.dev_minor);
         st.st_ino = self.ino;
-        st.st_nlink = self.nlink.into();
+        st.st_nlink = self.nlink as _;
         st.st_mode = self.mode.into();
         (st.st_uid, st.st_gid) = (self.uid, self.gid);
         st.st_rdev = libc::makedev(self.rdev_major, self.rdev_minor);
@@ -79,6 +93,29 @@ impl Statx {
         // SAFETY: both are as long; padding was zeroed above.
         unsafe { std::ptr::copy_nonoverlapping((&raw const st).cast::<u8>(), out.as_mut_ptr(), out.len()) }
         out
+    }
+
+    /// What statx(2) would say, from what stat(2) has written.
+    pub fn from_stat_bytes(bytes: &[u8; size_of::<libc::stat>()]) -> Self {
+        // SAFETY: any bytes are a `stat`, which is all integers.
+        Self::from_stat(&unsafe { bytes.as_ptr().cast::<libc::stat>().read_unaligned() })
+    }
+
+    /// The same for a 32-bit ABI.
+    pub fn narrow(&self) -> Stat {
+        Stat {
+            dev: (self.dev_major, self.dev_minor),
+            ino: self.ino,
+            mode: self.mode,
+            nlink: self.nlink,
+            uid: self.uid,
+            gid: self.gid,
+            rdev: (self.rdev_major, self.rdev_minor),
+            size: self.size,
+            blksize: self.blksize,
+            blocks: self.blocks,
+            times: [&self.atime, &self.mtime, &self.ctime].map(|t| (t.sec, t.nsec)),
+        }
     }
 
     /// What identifies and protects the file.
@@ -102,7 +139,7 @@ impl Statx {
         let mut x: Self = unsafe { std::mem::zeroed() };
         x.mask = BASIC;
         x.blksize = st.st_blksize as u32;
-        x.nlink = st.st_nlink as u32;
+        x.nlink = st.st_nlink as _;
         (x.uid, x.gid, x.mode) = (st.st_uid, st.st_gid, st.st_mode as u16);
         (x.ino, x.size, x.blocks) = (st.st_ino, st.st_size as u64, st.st_blocks as u64);
         x.atime = time(st.st_atime, st.st_atime_nsec);
@@ -139,22 +176,30 @@ pub struct Place {
     dir: Option<Arc<OwnedFd>>,
     path: Vec<u8>,
     flags: i32,
+    /// What it means that nothing is there.
+    missing: Errno,
 }
 
 impl Place {
     /// An absolute path with its NUL; a final link is meant itself.
     pub fn at(path: Vec<u8>) -> Self {
-        Self { dir: None, path, flags: libc::AT_SYMLINK_NOFOLLOW }
+        Self { dir: None, path, flags: libc::AT_SYMLINK_NOFOLLOW, missing: Errno::ENOENT }
     }
 
     /// A path relative to a directory; a final link is meant itself.
     pub fn below(dir: Arc<OwnedFd>, path: Vec<u8>) -> Self {
-        Self { dir: Some(dir), path, flags: libc::AT_SYMLINK_NOFOLLOW }
+        Self { dir: Some(dir), path, flags: libc::AT_SYMLINK_NOFOLLOW, missing: Errno::ENOENT }
     }
 
-    /// The file that the descriptor `fd` of a task is open on.
+    /// The file that the descriptor `fd` of a task is open on: `EBADF` if on none.
     pub fn open_file(tid: i32, fd: i32) -> Self {
-        Self { dir: None, path: format!("/proc/{tid}/fd/{fd}\0").into_bytes(), flags: 0 }
+        let path = format!("/proc/{tid}/fd/{fd}\0").into_bytes();
+        Self { dir: None, path, flags: 0, missing: Errno::EBADF }
+    }
+
+    /// The path, where it starts at the root; without its NUL.
+    pub fn path(&self) -> Option<&[u8]> {
+        if self.dir.is_some() { None } else { self.path.strip_suffix(b"\0") }
     }
 
     /// A final link is followed.
@@ -174,11 +219,23 @@ impl Place {
             None if path.starts_with(b"/") => b"/",
             None => b".",
         };
-        Self { dir: self.dir.clone(), path: [parent, b"\0"].concat(), flags: 0 }
+        Self { dir: self.dir.clone(), path: [parent, b"\0"].concat(), flags: 0, missing: Errno::ENOENT }
     }
 
     fn dirfd(&self) -> i32 {
         self.dir.as_ref().map_or(libc::AT_FDCWD, |fd| fd.as_raw_fd())
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// Those of openat(2).
+    pub fn open(&self, flags: i32) -> Result<OwnedFd, Errno> {
+        let flags = if self.flags == 0 { flags } else { flags | libc::O_NOFOLLOW };
+        match &self.dir {
+            Some(dir) => super::open_at(dir.as_fd(), &self.path, flags),
+            None => super::open(&self.path, flags),
+        }
     }
 
     /// statx(2), with `flags` and `mask` of the guest's added.
@@ -198,15 +255,19 @@ impl Place {
             return Ok(out);
         }
         if errno() != Errno::ENOSYS {
-            return Err(errno());
+            return Err(self.explained(unseen::note(errno())));
         }
         // SAFETY: all-zero bytes are a valid `stat`.
         let mut st: libc::stat = unsafe { std::mem::zeroed() };
         // SAFETY: the path ends in a NUL and `st` is writable.
         if unsafe { libc::fstatat(self.dirfd(), path, &raw mut st, self.flags) } < 0 {
-            return Err(errno());
+            return Err(self.explained(unseen::note(errno())));
         }
         Ok(Statx::from_stat(&st))
+    }
+
+    fn explained(&self, e: Errno) -> Errno {
+        if e == Errno::ENOENT { self.missing } else { e }
     }
 
     /// What identifies and protects it.
@@ -215,6 +276,16 @@ impl Place {
     /// Those of statx(2).
     pub fn attr(&self) -> Result<Attr, Errno> {
         self.statx(0, 0).map(|x| x.attr())
+    }
+
+    /// A number of the host's mount that it lies on; before Linux 5.8, of the file system.
+    ///
+    /// # Errors
+    /// Those of statx(2).
+    pub fn mount(&self) -> Result<u64, Errno> {
+        let x = self.statx(0, MNT_ID)?;
+        let device = libc::makedev(x.dev_major, x.dev_minor);
+        Ok(if x.mask & MNT_ID != 0 { x.mnt_id } else { device })
     }
 
     /// fchownat(2) that changes no owner: whatever else it does, it does.
@@ -245,6 +316,16 @@ impl Place {
         let path = nul_terminated(&self.path);
         // SAFETY: the path ends in a NUL.
         done(unsafe { libc::mknodat(self.dirfd(), path, libc::S_IFREG | mode, 0) })
+    }
+
+    /// Removes what is no directory.
+    ///
+    /// # Errors
+    /// Those of unlink(2).
+    pub fn unlink(&self) -> Result<(), Errno> {
+        let path = nul_terminated(&self.path);
+        // SAFETY: the path ends in a NUL.
+        done(unsafe { libc::unlinkat(self.dirfd(), path, 0) })
     }
 
     /// The path for calls that take no directory.
@@ -279,7 +360,7 @@ impl Place {
                     return Ok(out);
                 }
                 Err(_) if errno() == Errno::ERANGE && out.len() < 1 << 16 => out.resize(1 << 16, 0),
-                Err(_) => return Err(errno()),
+                Err(_) => return Err(unseen::note(errno())),
             }
         }
     }
@@ -332,13 +413,18 @@ impl Place {
                 libc::llistxattr(path, buffer, out.len())
             }
         };
-        out.truncate(usize::try_from(n).map_err(|_| errno())?);
+        out.truncate(usize::try_from(n).map_err(|_| unseen::note(errno()))?);
         Ok(out)
     }
 }
 
+/// The result of a call that changes something.
 fn done(result: i32) -> Result<(), Errno> {
-    if result < 0 { Err(errno()) } else { Ok(()) }
+    if result < 0 {
+        return Err(errno());
+    }
+    unseen::changed();
+    Ok(())
 }
 
 /// The ids that stand for those a user namespace has no number for, where prun runs in one that has not all.

@@ -1,7 +1,7 @@
 //! Calls on a socket of a tracee, by a descriptor of the tracer's own.
 #![allow(unsafe_code)]
 
-use super::errno;
+use super::{errno, unseen};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use syscalls::Errno;
 
@@ -13,14 +13,14 @@ pub fn borrow(pid: i32, fd: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: integers only.
     let process = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     if process < 0 {
-        return Err(errno());
+        return Err(unseen::note(errno()));
     }
     // SAFETY: the call has just made this descriptor.
     let process = unsafe { OwnedFd::from_raw_fd(process as RawFd) };
     // SAFETY: integers only.
     let got = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) };
     if got < 0 {
-        return Err(errno());
+        return Err(unseen::note(errno()));
     }
     // SAFETY: the call has just made this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(got as RawFd) })
@@ -34,7 +34,7 @@ pub fn open(family: i32, kind: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: integers only.
     let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) };
     if fd < 0 {
-        return Err(errno());
+        return Err(unseen::note(errno()));
     }
     // SAFETY: the call has just made this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -48,7 +48,11 @@ pub fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
     // SAFETY: the address is as long as said; the kernel copies it whatever its alignment.
     let done =
         unsafe { libc::bind(socket.as_raw_fd(), address.as_ptr().cast(), address.len() as libc::socklen_t) };
-    if done < 0 { Err(errno()) } else { Ok(()) }
+    if done < 0 {
+        return Err(errno());
+    }
+    unseen::changed();
+    Ok(())
 }
 
 /// The port a socket is bound to.
@@ -61,7 +65,7 @@ pub fn port(socket: BorrowedFd<'_>) -> Result<u16, Errno> {
     // SAFETY: the buffer is as long as said, and writable.
     let done = unsafe { libc::getsockname(socket.as_raw_fd(), bytes.as_mut_ptr().cast(), &raw mut len) };
     // Both families have the port behind the family, in network order.
-    if done < 0 { Err(errno()) } else { Ok(u16::from_be_bytes([bytes[2], bytes[3]])) }
+    if done < 0 { Err(unseen::note(errno())) } else { Ok(u16::from_be_bytes([bytes[2], bytes[3]])) }
 }
 
 /// The type of a socket: `SOCK_STREAM` and so on.
@@ -81,5 +85,5 @@ pub fn kind(socket: BorrowedFd<'_>) -> Result<i32, Errno> {
             &raw mut len,
         )
     };
-    if done < 0 { Err(errno()) } else { Ok(kind) }
+    if done < 0 { Err(unseen::note(errno())) } else { Ok(kind) }
 }

@@ -2,6 +2,7 @@
 
 use super::paths::{Base, Named};
 use super::{Action, Call, Exit};
+use crate::emulate::root::Told;
 use crate::path::{GuestPath, PATH_MAX};
 use crate::resolve::{Follow, Restrict};
 use crate::sys;
@@ -40,8 +41,9 @@ impl Call<'_> {
     }
 
     pub(super) fn unshare_fs(&mut self) {
-        let own = Fs { cwd: Arc::clone(&self.task.fs.lock().cwd) };
+        let own: Fs = self.task.fs.lock().clone();
         self.task.fs = Shared::new(own);
+        self.tasks.enter(self.task);
     }
 
     /// getcwd(2), answered without the kernel: `ENOENT` in a deleted directory, `ERANGE` for a short buffer.
@@ -59,7 +61,10 @@ impl Call<'_> {
                 };
             }
         };
-        self.answer_cwd(guest.as_bytes())
+        match Told::new(guest.as_bytes(), self.root().as_ref()) {
+            Told::Inside(path) => self.answer_cwd(path),
+            Told::Outside(path) => self.answer_cwd(&[b"(unreachable)", path].concat()),
+        }
     }
 
     fn answer_cwd(&mut self, path: &[u8]) -> Result<Action, Errno> {

@@ -15,9 +15,10 @@ use crate::sys;
 use crate::tracee::memory;
 use crate::view::{Kind, NodeId};
 use merge::{Beneath, Extra, Fate, Layout, Turn};
+use prun_arch::Sysno;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use syscalls::{Errno, Sysno};
+use syscalls::Errno;
 
 /// What the exit stop has to do.
 #[derive(Debug)]
@@ -82,10 +83,12 @@ impl Call<'_> {
         let beneath = if self.is_made_up(node) { Beneath::Nothing } else { Beneath::Host };
         match merge::turn(self.position(fd)?, extras.len(), beneath) {
             Turn::Own(first) => {
-                let (bytes, behind) = merge::own(&extras, first, self.args[2] as u32 as usize, layout)?;
+                let room = layout.room(self.args[2] as u32 as usize);
+                let (bytes, behind) = merge::own(&extras, first, room, layout)?;
                 memory::write(self.task.tid, self.args[1], &bytes)?;
                 self.seek(fd, behind);
-                Ok(Action::RunThen(Exit::Listing(Listing::Moved(bytes.len() as i64))))
+                let result = if layout.counts() { 1 } else { bytes.len() as i64 };
+                Ok(Action::RunThen(Exit::Listing(Listing::Moved(result))))
             }
             Turn::Rewind => {
                 self.seek(fd, 0);
@@ -121,22 +124,28 @@ impl Call<'_> {
                 Some(self.once_more(fd, Next::Host(From::Start)))
             }
             Listing::Host { node, layout, from } => {
-                let fd = self.regs.args()[0] as i32;
+                let fd = self.args[0] as i32;
                 if result <= 0 {
                     // The start of the host's part is the start of prun's: left there, it would be listed again.
                     return (from == From::Start).then(|| self.once_more(fd, Next::Back(result)));
                 }
-                let mut bytes = vec![0; result as usize];
-                let at = self.regs.args()[1];
-                if memory::read(self.task.tid, at, &mut bytes).is_err() {
+                let at = self.args[1];
+                let mut bytes = vec![0; if layout.counts() { merge::SINGLE_MAX } else { result as usize }];
+                // The one entry's length is in it.
+                let got = memory::read_some(self.task.tid, at, &mut bytes);
+                if got < bytes.len() && !layout.counts() {
                     return None;
+                }
+                bytes.truncate(got);
+                if layout.counts() {
+                    bytes.truncate(merge::split(&bytes, layout).map_or(0, |(record, ..)| record.len()));
                 }
                 let kept = self.without_table_names(&bytes, node, layout);
                 if kept.is_empty() {
                     // An empty buffer would be the end: read on.
                     return Some(self.once_more(fd, Next::Host(From::Within)));
                 }
-                if kept.len() != bytes.len() && memory::write(self.task.tid, at, &kept).is_ok() {
+                if kept != bytes && memory::write(self.task.tid, at, &kept).is_ok() && !layout.counts() {
                     self.regs.set_result(kept.len() as i64);
                 }
                 None
@@ -200,6 +209,7 @@ impl Call<'_> {
                 path: guest.as_bytes(),
                 follow: Follow::No,
                 restrict: Restrict::default(),
+                root: b"/",
             };
             if resolver.resolve(&view.table, &mut host, &request).is_err() {
                 continue;

@@ -4,25 +4,33 @@
 //! or changes it itself. A second stop is taken only where something is made or removed that has to be recorded.
 //!
 //! * [`ids`]: who one is. * [`files`]: stat, chown, chmod. * [`attributes`]: xattr(7). * [`make`]: new files, removed
-//!   files, opening. * [`peer`]: credentials of peers.
+//!   files, opening. * [`peer`]: credentials of peers. * [`chroot`]: another root.
+//!   * [`permissions`]: what a task that has given up root may not.
+//!   * [`signals`]: to tasks of other users.
 
 mod attributes;
+mod chroot;
 mod files;
 mod ids;
 mod make;
 mod peer;
+mod permissions;
+mod signals;
+mod writing;
 
 use super::paths::Named;
 use super::table::{Arg, Row, Touch};
 use super::{Action, Call};
 use crate::emulate::identity::{Cred, FileCaps, Identity};
+use crate::emulate::proc;
 use crate::exec::Distrust;
 use crate::path::PATH_MAX;
 use crate::resolve::{Follow, Restrict};
 use crate::sys::file::Place;
 use crate::tracee::memory::{self, Text};
+use prun_arch::Sysno;
 use std::sync::Arc;
-use syscalls::{Errno, Sysno};
+use syscalls::Errno;
 
 use make::Made;
 pub(super) use make::Opens;
@@ -34,10 +42,10 @@ pub enum Later {
     Made(Made),
     /// The last name of a file has been removed.
     Forget((u64, u64)),
-    /// `SO_PEERCRED`: the value at this address.
-    Peer(u64),
-    /// Messages came with credentials, perhaps with addresses too: `struct msghdr` at this address.
-    Message(Option<super::Received>, u64),
+    /// `SO_PEERCRED`: the value at this address, and its length at that.
+    Peer(u64, u64),
+    /// Messages came with credentials, perhaps with addresses too: each `struct msghdr`, and which one of the call's.
+    Messages(Option<super::Received>, Vec<(u64, i64)>),
 }
 
 impl Call<'_> {
@@ -45,24 +53,55 @@ impl Call<'_> {
     pub(super) fn enter_as_another(&mut self, row: &'static Row) -> Result<Action, Errno> {
         use Sysno as S;
         let Some(identity) = self.session.identity.clone() else { return self.enter_plainly(row) };
+        if row.call == S::truncate && (self.args[1] as i64) < 0 {
+            // Refused before anything is looked up.
+            return self.enter_plainly(row);
+        }
+        self.permitted(&identity, row)?;
         let answered = match row.call {
             S::stat | S::lstat | S::newfstatat | S::statx | S::fstat => self.stat(&identity, row)?,
             S::chown | S::lchown | S::fchownat | S::fchown => self.chown(&identity, row)?,
             S::chmod | S::fchmodat | S::fchmodat2 | S::fchmod => self.chmod(&identity, row)?,
-            S::setxattr | S::lsetxattr | S::fsetxattr => self.set_attribute(&identity, row)?,
-            S::getxattr | S::lgetxattr | S::fgetxattr => self.get_attribute(&identity, row)?,
-            S::listxattr | S::llistxattr | S::flistxattr => self.list_attributes(&identity, row)?,
-            S::removexattr | S::lremovexattr | S::fremovexattr => self.remove_attribute(&identity, row)?,
+            S::setxattr | S::lsetxattr | S::fsetxattr | S::setxattrat => {
+                self.set_attribute(&identity, row)?
+            }
+            S::getxattr | S::lgetxattr | S::fgetxattr | S::getxattrat => {
+                self.get_attribute(&identity, row)?
+            }
+            S::listxattr | S::llistxattr | S::flistxattr | S::listxattrat => {
+                self.list_attributes(&identity, row)?
+            }
+            S::removexattr | S::lremovexattr | S::fremovexattr | S::removexattrat => {
+                self.remove_attribute(&identity, row)?
+            }
             S::access | S::faccessat | S::faccessat2 => self.asks(&identity, row)?,
             S::mknod | S::mknodat => self.mknod(&identity, row)?,
             S::mkdir | S::mkdirat => self.mkdir(&identity, row)?,
             S::symlink | S::symlinkat => self.makes(&identity, row, None)?,
             S::unlink | S::unlinkat | S::rmdir => self.removes(&identity, row)?,
             S::rename | S::renameat | S::renameat2 => self.renames(&identity, row)?,
+            S::truncate => self.truncates(&identity, row)?,
             S::bind => self.binds(&identity)?,
+            S::kill
+            | S::tkill
+            | S::tgkill
+            | S::rt_sigqueueinfo
+            | S::rt_tgsigqueueinfo
+            | S::pidfd_send_signal => self.signals(&identity, row)?,
+            S::setpriority
+            | S::ioprio_set
+            | S::sched_setparam
+            | S::sched_setscheduler
+            | S::sched_setattr
+            | S::process_vm_readv
+            | S::process_vm_writev => {
+                self.reaches_another(&identity, row)?;
+                None
+            }
+            S::chroot => self.chroot(&identity)?,
+            S::socket => return self.socket(),
             S::getsockopt => return self.getsockopt(),
-            S::recvmsg => return self.recvmsg_as_another(row),
-            S::sendmsg => return self.sendmsg_as_another(row),
+            S::recvmsg | S::recvmmsg => return self.receives_as_another(row),
             _ => self.ids(&identity, row.call)?,
         };
         if let Some(action) = answered {
@@ -89,17 +128,19 @@ impl Call<'_> {
                     identity.records.forget(id);
                 }
             }
-            Later::Peer(value) => {
+            Later::Peer(value, length) => {
                 if result == 0 {
-                    self.peer(&identity, value);
+                    self.peer(&identity, value, length);
                 }
             }
-            Later::Message(received, message) => {
+            Later::Messages(received, messages) => {
                 if let Some(received) = received {
                     self.received(&received);
                 }
-                if result >= 0 {
-                    self.message_credentials(&identity, message);
+                for (message, i) in messages {
+                    if result >= 0 && i < result {
+                        self.message_credentials(&identity, message);
+                    }
                 }
             }
         }
@@ -120,7 +161,13 @@ impl Call<'_> {
     /// The file that the row's path argument names; `None` where the kernel finds that it names none.
     fn place(&mut self, row: &Row, touch: Touch) -> Result<Option<Place>, Errno> {
         let Some(at) = row.args.iter().position(|a| !matches!(a, Arg::At | Arg::Pass)) else {
-            return Ok(Some(Place::open_file(self.task.tid, self.args[0] as i32)));
+            let (tid, fd) = (self.task.tid, self.args[0] as i32);
+            // Only fstat(2) and fchdir(2) take one that was opened for its path.
+            let any = matches!(row.call, Sysno::fstat | Sysno::fchdir);
+            if !any && proc::open_flags(tid, fd).is_some_and(|f| f & libc::O_PATH != 0) {
+                return Err(Errno::EBADF);
+            }
+            return Ok(Some(Place::open_file(tid, fd)));
         };
         self.place_at(row, at, touch)
     }
@@ -204,10 +251,4 @@ impl Call<'_> {
         let (new, distrust) = cred.executes(&seen, caps)?;
         Ok(Some((Arc::new(new), if distrust { Distrust::Yes } else { Distrust::No })))
     }
-}
-
-/// `EBADF` for a descriptor that is not open: the tracer looks for it in /proc.
-fn no_descriptor(row: &Row) -> impl Fn(Errno) -> Errno {
-    let by_descriptor = row.args.is_empty();
-    move |e| if by_descriptor && e == Errno::ENOENT { Errno::EBADF } else { e }
 }

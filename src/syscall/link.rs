@@ -4,18 +4,23 @@ use super::paths::Named;
 use super::table::{Arg, Row};
 use super::{Action, Call};
 use crate::emulate::proc::{self, ProcLink};
-use crate::path::{Buf, PATH_MAX};
+use crate::emulate::root::Told;
+use crate::path::{Buf, GuestPath, PATH_MAX};
 use crate::resolve::{Follow, Found, Last, Restrict};
 use crate::sys;
+use crate::sys::file::Place;
 use crate::tracee::memory;
 use crate::view::{Access, Kind, NodeId};
-use syscalls::{Errno, Sysno};
+use prun_arch::Sysno;
+use syscalls::Errno;
 
 /// One of two paths, with what has to be known before the other takes its place in the resolver.
 struct Side {
     named: Named,
     /// The mount whose directory holds the entry.
     mount: NodeId,
+    /// Which of the host's that is, where it can matter.
+    beneath: Option<u64>,
     /// Whether that mount is read-only.
     access: Access,
     exists: bool,
@@ -29,7 +34,8 @@ struct Side {
 struct End {
     found: Found,
     guest: Vec<u8>,
-    mount: NodeId,
+    /// That whose directory holds the entry, and which of the host's it is.
+    mount: (NodeId, Option<u64>),
     /// Whether what is there is a directory; `None` if nothing is.
     directory: Option<bool>,
     slash: bool,
@@ -46,7 +52,7 @@ impl Call<'_> {
         let [old, new] = &sides;
         let read_only = old.access == Access::ReadOnly || new.access == Access::ReadOnly;
         if read_only && old.reached && new.reached {
-            match old.mount == new.mount {
+            match (old.mount, old.beneath) == (new.mount, new.beneath) {
                 false => return Err(Errno::EXDEV),
                 true if old.possible && new.possible => return Err(Errno::EROFS),
                 true => {}
@@ -97,7 +103,7 @@ impl Call<'_> {
             ends.push(End {
                 found,
                 guest: self.session.resolver.guest().to_vec(),
-                mount: side.mount,
+                mount: (side.mount, self.mount_beneath()),
                 directory: st.map(|st| st.mode & libc::S_IFMT == libc::S_IFDIR),
                 slash: host.ends_with(b"/\0"),
                 busy: found.node.map_or_else(|| self.parent_denied(), |node| Some(self.busy(node))),
@@ -189,7 +195,7 @@ impl Call<'_> {
         let mut dir = None;
         // Which binding covers a relative path matters only where there are several.
         let exact = self.session.view.merges();
-        self.compares = exact;
+        self.compares |= exact;
         for (i, arg) in row.args.iter().enumerate() {
             let follow = match arg {
                 Arg::At => {
@@ -207,14 +213,22 @@ impl Call<'_> {
     }
 
     fn row_links(&self) -> bool {
-        matches!(Sysno::new(self.regs.number() as usize), Some(Sysno::link | Sysno::linkat))
+        matches!(self.call(), Some(Sysno::link | Sysno::linkat))
     }
 
     fn side(&self, named: Named, follow: Follow) -> Side {
         let table = &self.session.view.table;
         let Named::Found(found) = named else {
             let (mount, access) = (NodeId::ROOT, Access::ReadWrite);
-            return Side { named, mount, access, exists: false, reached: false, possible: false };
+            return Side {
+                named,
+                mount,
+                beneath: None,
+                access,
+                exists: false,
+                reached: false,
+                possible: false,
+            };
         };
         let mut mount = found.bind;
         if follow == Follow::Entry && found.node == Some(mount) {
@@ -243,34 +257,56 @@ impl Call<'_> {
         let sure = !look || found.void || found.node.is_some();
         let reached = sure || self.parent_exists();
         let possible = sure || self.entry_possible();
-        Side { named, mount, access, exists, reached, possible }
+        let beneath = if renames && access == Access::ReadOnly { self.mount_beneath() } else { None };
+        Side { named, mount, beneath, access, exists, reached, possible }
+    }
+
+    /// The host's mount that the directory of the entry that was resolved lies on: a binding shows those below it too, as
+    /// `MS_REC` would. None where only the guest has the directory.
+    fn mount_beneath(&self) -> Option<u64> {
+        let table = &self.session.view.table;
+        let guest = self.session.resolver.guest();
+        let end = guest.iter().rposition(|&b| b == b'/').unwrap_or(0).max(1);
+        let (bind, below) = table.covering(&guest[..end]);
+        if table.is_made_up(bind) {
+            return None;
+        }
+        let host = [table.host(bind), below, b"/.\0"].concat();
+        Place::at(host).mount().ok()
     }
 
     /// readlink(2): what the kernel says of a link of /proc is put in the guest's terms.
     pub(super) fn readlink(&mut self, row: &Row, at: usize) -> Result<Action, Errno> {
         let dir = (row.args[0] == Arg::At).then(|| self.args[0]);
-        let named = self.find(dir, self.args[at], Follow::No, false, Restrict::default())?;
+        let Some(len) = self.read(self.args[at]) else { return Ok(Action::Run) };
+        // In a directory of /proc the kernel would find it by itself, and say where it leads on the host.
+        self.compares |= proc::may_be_link(&self.session.text[..len]);
+        let named = self.find_text(dir, len, Follow::No, false, Restrict::default())?;
         let Named::Found(found) = named else { return Ok(Action::Run) };
         if found.void {
             return Err(Errno::ENOENT);
         }
         let host = self.session.resolver.host();
         let Some(link) = proc::link_at(&host[..host.len() - 1]) else {
-            self.replace(at, &found)?;
+            self.replace(at, &found, Follow::No)?;
             return Ok(Action::Run);
         };
         let me = &*self.task;
+        let root = self.root();
+        let told = |guest: GuestPath| Told::new(guest.as_bytes(), root.as_ref()).path().to_vec();
         let text: Vec<u8> = match link {
             // The kernel says who the reader is, and reads it right by itself.
             ProcLink::Own | ProcLink::OwnThread => return Ok(Action::Run),
-            ProcLink::Root(pid) if proc::traced(self.tasks, me, pid) => b"/".to_vec(),
+            ProcLink::Root(pid) if proc::traced(self.tasks, me, pid) => {
+                told(proc::root_of(self.tasks, me, pid, &self.session.view))
+            }
             ProcLink::Exe(pid) if proc::exe_of(self.tasks, me, pid).is_some() => {
-                proc::exe_of(self.tasks, me, pid).map_or_else(Vec::new, |p| p.as_bytes().to_vec())
+                proc::exe_of(self.tasks, me, pid).map_or_else(Vec::new, told)
             }
             _ => {
                 let mut text = [0; PATH_MAX];
                 let Ok(n) = sys::readlink(host, &mut text) else {
-                    self.replace(at, &found)?;
+                    self.replace(at, &found, Follow::No)?;
                     return Ok(Action::Run);
                 };
                 self.in_guest_terms(
@@ -291,7 +327,7 @@ impl Call<'_> {
     /// A host path as the guest would read it; what the guest has no path for stays as it is.
     fn in_guest_terms(&mut self, host: &[u8], own_cwd: bool) -> Vec<u8> {
         if own_cwd && let super::paths::Base::At(guest) = self.base(None) {
-            return guest.as_bytes().to_vec();
+            return Told::new(guest.as_bytes(), self.root().as_ref()).path().to_vec();
         }
         let (path, suffix): (&[u8], &[u8]) = match host.strip_suffix(b" (deleted)") {
             Some(path) => (path, b" (deleted)"),
@@ -299,7 +335,8 @@ impl Call<'_> {
         };
         let mut guest = Buf::<PATH_MAX>::new();
         if path.starts_with(b"/") && self.session.view.guest(path, &mut guest) {
-            return [guest.as_bytes(), suffix].concat();
+            let root = self.root();
+            return [Told::new(guest.as_bytes(), root.as_ref()).path(), suffix].concat();
         }
         host.to_vec()
     }

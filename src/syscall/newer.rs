@@ -1,5 +1,9 @@
 //! Calls that this kernel does not have, made by older ones: see [`crate::emulate::newer`] for which, and when.
 
+mod descriptors;
+
+pub use descriptors::Closing;
+
 use super::paths::Named;
 use super::table::Row;
 use super::{Action, Call, Exit};
@@ -10,14 +14,14 @@ use crate::resolve::{Follow, Last, Restrict};
 use crate::sys;
 use crate::tracee::memory::{self, Text};
 use crate::tracee::rights::AsGuest;
+use prun_arch::Sysno;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
-use syscalls::{Errno, Sysno};
+use syscalls::Errno;
 
-/// Bytes of the first `struct open_how`, and of the largest the kernel reads.
+/// Bytes of the first `struct open_how`; the largest that the kernel reads is a page.
 const HOW_LEN: usize = 24;
-const HOW_MOST: usize = 4096;
 /// Bytes that one getrandom(2) gets; callers ask again for more.
 const RANDOM_MOST: u64 = 1 << 20;
 const GRND_KNOWN: u32 = 7;
@@ -34,6 +38,8 @@ impl Call<'_> {
         };
         match row.call {
             Sysno::openat2 => self.openat2_by_openat(),
+            // A 32-bit structure has no room for all times.
+            Sysno::statx if self.regs.abi().word() == 4 => self.statx_by_looking(row),
             Sysno::statx => {
                 let flags = newer::stat_flags(a[2] as i32, a[3] as u32)?;
                 let action = self.work(row)?;
@@ -80,8 +86,23 @@ impl Call<'_> {
                 self.execveat_by_execve(row)
             }
             Sysno::getrandom => self.draw(),
+            Sysno::close_range => self.close_range(),
+            Sysno::copy_file_range => self.copy_file_range(),
             _ => self.work(row),
         }
+    }
+
+    /// statx(2) with the tracer's own eyes.
+    fn statx_by_looking(&mut self, row: &'static Row) -> Result<Action, Errno> {
+        let [dir, path, flags, mask, buffer, _] = self.args;
+        let flags = newer::stat_flags(flags as i32, mask as u32)?;
+        if let Some((_, seen)) = self.look(row, flags & libc::AT_NO_AUTOMOUNT, mask as u32)? {
+            memory::write(self.task.tid, buffer, seen.asked(mask as u32).bytes())?;
+            return Ok(Action::Return(0));
+        }
+        // It names nothing: the kernel says why, and finds nowhere to write to.
+        self.instead(Sysno::newfstatat, [dir, path, 0, flags as u64]);
+        Ok(Action::Run)
     }
 
     /// The same with the first `count` arguments, under another number; `itself`: with this path.
@@ -150,14 +171,14 @@ impl Call<'_> {
         if st.mode & libc::S_IFMT == libc::S_IFLNK { Err(link) } else { Ok(held) }
     }
 
-    fn is_empty(&self, at: u64) -> bool {
+    pub(super) fn is_empty(&self, at: u64) -> bool {
         let mut byte = [1];
         memory::read(self.task.tid, at, &mut byte).is_ok() && byte[0] == 0
     }
 
     /// Whether access(2), which asks with the real ids, gets the answer that the effective ones would.
     fn rights_are_effective(&self) -> bool {
-        let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", self.task.tid)) else {
+        let Ok(status) = sys::read_text(&format!("/proc/{}/status", self.task.tid)) else {
             return false;
         };
         let field = |name| status.lines().find_map(|l: &str| l.strip_prefix(name));
@@ -180,7 +201,7 @@ impl Call<'_> {
         if size < HOW_LEN {
             return Err(Errno::EINVAL);
         }
-        if size > HOW_MOST {
+        if size > sys::page_size() as usize {
             return Err(Errno::E2BIG);
         }
         let mut bytes = vec![0; size];
@@ -296,7 +317,7 @@ impl Call<'_> {
 
     /// newfstatat(2) has filled the buffer that is meant for statx(2).
     pub(super) fn stat_done(&mut self) {
-        let at = self.regs.args()[2];
+        let at = self.args[2];
         let mut stat = [0; STAT_LEN];
         let done = memory::read(self.task.tid, at, &mut stat)
             .and_then(|()| memory::write(self.task.tid, at, &newer::statx_of(&stat)));

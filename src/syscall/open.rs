@@ -9,6 +9,7 @@ use crate::resolve::{Follow, Last, Restrict};
 use crate::sys;
 use crate::tracee::memory;
 use crate::view::{Access, Kind};
+use prun_arch::Sysno;
 use syscalls::Errno;
 
 /// Bytes of the first `struct open_how`: flags, mode, resolve.
@@ -75,11 +76,23 @@ impl Call<'_> {
         }
         let mark = self.open_path(dir, at, known, Restrict::default())?;
         self.args[flags as usize] |= mark as u64;
+        if self.made_up {
+            // The path that replaces it ends in a link.
+            self.args[flags as usize] &= !(libc::O_NOFOLLOW as u64);
+        }
+        if self.made_new {
+            self.args[flags as usize] |= libc::O_NOFOLLOW as u64;
+        }
         Ok(Action::Run)
     }
 
     pub(super) fn creat(&mut self, _row: &Row) -> Result<Action, Errno> {
-        self.open_path(None, 0, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, Restrict::default())?;
+        let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
+        self.open_path(None, 0, flags, Restrict::default())?;
+        if self.made_new {
+            self.number = Some(Sysno::open);
+            (self.args[1], self.args[2]) = ((flags | libc::O_NOFOLLOW) as u64, self.args[1]);
+        }
         Ok(Action::Run)
     }
 
@@ -102,6 +115,7 @@ impl Call<'_> {
         let own = resolve & Restrict::NO_XDEV != 0
             && self.args[1] != before
             && self.session.view.table.node(crate::view::NodeId::ROOT).is_identity()
+            && self.root().is_none()
             && self.session.resolver.host().starts_with(self.session.resolver.guest());
         if own {
             self.args[1] = before;
@@ -113,8 +127,20 @@ impl Call<'_> {
         }
         if self.args[1] != before {
             // The way to a binding may cross mounts of the host.
-            let keep = resolve & !(Restrict::NO_XDEV | Restrict::BENEATH | Restrict::IN_ROOT);
-            how[..8].copy_from_slice(&(flags | mark as u64).to_ne_bytes());
+            let mut keep = resolve & !(Restrict::NO_XDEV | Restrict::BENEATH | Restrict::IN_ROOT);
+            let mut flags = flags | mark as u64;
+            if self.made_up {
+                keep &= !(Restrict::NO_MAGIC | Restrict::NO_SYMLINKS | libc::RESOLVE_CACHED);
+                flags &= !(libc::O_NOFOLLOW as u64);
+            }
+            if self.pinned {
+                // They have been kept: by the resolver, and when the descriptor was opened.
+                keep &= !(Restrict::NO_MAGIC | Restrict::NO_SYMLINKS | libc::RESOLVE_CACHED);
+            }
+            if self.made_new {
+                flags |= libc::O_NOFOLLOW as u64;
+            }
+            how[..8].copy_from_slice(&flags.to_ne_bytes());
             how[16..24].copy_from_slice(&keep.to_ne_bytes());
             self.args[2] = self.slot.push(&how)?;
             // What follows the part that is known must be zero, or the kernel says E2BIG.
@@ -127,8 +153,9 @@ impl Call<'_> {
     /// `EFAULT`.
     fn rest_is_zero(&self) -> bool {
         let size = self.args[3] as usize;
-        let mut rest = vec![0; size.min(4096) - HOW_LEN];
-        size <= 4096
+        let most = sys::page_size() as usize;
+        let mut rest = vec![0; size.min(most) - HOW_LEN];
+        size <= most
             && memory::read(self.task.tid, self.args[2].wrapping_add(HOW_LEN as u64), &mut rest).is_ok()
             && rest.iter().all(|&b| b == 0)
     }
@@ -155,8 +182,14 @@ impl Call<'_> {
         // Nothing is made by a name with a slash behind it: `EISDIR`, whatever is there, once its directory is found.
         let slash = creates && ends_in_slash(&self.session.text[..len]);
         let follow = if slash { Follow::Entry } else { follow };
+        // The kernel, starting in an open directory of /proc, would find its own.
+        let relative = self.session.text[0] != b'/' && proc::may_be_made_up(&self.session.text[..len]);
+        self.compares |= relative && !path_only;
         let named = match self.find_text(dir, len, follow, exact, restrict) {
-            Err(e) if restrict == Restrict::default() => self.let_kernel_say(e, at)?,
+            Err(e) if restrict == Restrict::default() => {
+                self.let_kernel_say(e, at)?;
+                return Ok(0);
+            }
             named => named?,
         };
         if self.session.identity.is_some()
@@ -186,16 +219,36 @@ impl Call<'_> {
             }
             self.busy_text(writes)?;
         }
+        if !touches
+            && !path_only
+            && flags & libc::O_DIRECTORY == 0
+            && let Some(path) = self.text_instead()
+        {
+            self.args[at] = self.slot.push(&path)?;
+            self.made_up = true;
+            return Ok(0);
+        }
         let host = self.session.resolver.host();
         let kernel_file = self.session.emulation.kernel_files.instead(&host[..host.len() - 1]);
-        if let Some(fd) = kernel_file.filter(|_| !touches && !path_only && follow == Follow::Yes)
-            && !self.task.private
+        // Where openat2(2) has limits they are the kernel's to keep.
+        let limits = self.regs.call() == Some(Sysno::openat2)
+            && (follow == Follow::No || restrict != Restrict::default());
+        if let Some(fd) = kernel_file.filter(|_| !touches && !path_only && !limits)
+            && !self.task.home.private
         {
+            if follow == Follow::No {
+                // The path that replaces it ends in a link.
+                self.args[at + 1] &= !(libc::O_NOFOLLOW as u64);
+            }
             let path = format!("/proc/{}/fd/{fd}\0", self.session.tracer);
             self.args[at] = self.slot.push(path.as_bytes())?;
             return Ok(0);
         }
-        self.replace(at, &found)?;
+        if let Some(path) = self.straight(follow, creates)? {
+            self.args[at] = self.slot.push(&path)?;
+        } else {
+            self.replace(at, &found, follow)?;
+        }
         Ok(self.mark(&found, flags))
     }
 

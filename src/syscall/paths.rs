@@ -3,18 +3,24 @@
 use super::nameless::Way;
 use super::readonly::Leave;
 use super::table::{Arg, Row, Touch};
-use super::{Action, Call};
+use super::{Action, Call, kept, symlinked};
+use crate::config::qemu::HOST_ROOT;
 use crate::emulate::proc;
 use crate::host::HostTree;
 use crate::path::{Buf, GuestPath, PATH_MAX};
 use crate::resolve::{Follow, Found, Last, Plain, Request, Restrict};
 use crate::sys;
-use crate::tracee::Cwd;
 use crate::tracee::memory::{self, Text};
+use crate::tracee::region::Region;
+use crate::tracee::rights::AsGuest;
+use crate::tracee::{Cwd, Task};
 use crate::view::Kind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use syscalls::Errno;
+
+/// Bytes that most paths have room in.
+const SHORT: usize = 256;
 
 /// A path argument after translation.
 #[derive(Debug)]
@@ -88,21 +94,22 @@ impl Call<'_> {
             named => named?,
         };
         if let Named::Found(found) = named {
-            self.replace(at, &found)?;
+            self.replace(at, &found, follow)?;
         } else {
             self.session.stats.untouched.add(1);
         }
         Ok(named)
     }
 
-    /// Too many links in the guest are none on the host. So that the error comes in the kernel's own order, after those
-    /// of flags and of other arguments, argument `at` becomes a path on which it meets too many itself.
+    /// Too many links in the guest are none on the host, and what the guest may not follow or search the host's user may.
+    /// So that the error comes in the kernel's own order, after those of flags and of other arguments, argument `at`
+    /// becomes a path on which it meets the same itself.
     pub(super) fn let_kernel_say(&mut self, e: Errno, at: usize) -> Result<Named, Errno> {
-        let loops = [b"/proc/self/root".repeat(21).as_slice(), b"/x\0"].concat();
-        if e != Errno::ELOOP || sys::stat(&loops, Last::Kept).err() != Some(Errno::ELOOP) {
-            return Err(e);
-        }
-        self.args[at] = self.slot.push(&loops)?;
+        let said = {
+            let _rights = AsGuest::of(self.task.tid);
+            matches!(e, Errno::ELOOP | Errno::EACCES).then(|| kept::failing(e)).flatten()
+        };
+        self.args[at] = self.slot.push(&said.ok_or(e)?)?;
         Ok(Named::Untouched)
     }
 
@@ -125,7 +132,7 @@ impl Call<'_> {
     /// `EFAULT`, `ENAMETOOLONG` or `ENOENT`, or takes the descriptor itself (`AT_EMPTY_PATH`).
     pub(super) fn read(&mut self, at: u64) -> Option<usize> {
         self.session.stats.paths.add(1);
-        match memory::read_path(self.task.tid, at, &mut self.session.text) {
+        match text_at(self.task, at, &mut self.session.text) {
             Text::Fault | Text::TooLong | Text::Of(0) => None,
             Text::Of(len) => Some(len),
         }
@@ -142,13 +149,22 @@ impl Call<'_> {
     ) -> Result<Named, Errno> {
         let dir = dir.filter(|&fd| !is_cwd(fd));
         let absolute = self.session.text[0] == b'/';
+        let root = self.root_for(len);
+        let root = root.as_ref().map_or(b"/".as_slice(), GuestPath::as_bytes);
+        if follow == Follow::Entry && self.session.text[..len].iter().all(|&b| b == b'/') {
+            // The root has no entry, whichever directory it is, and that comes before all else: `LAST_ROOT` of
+            // `fs/namei.c`.
+            return Ok(Named::Untouched);
+        }
         let table = &self.session.view.table;
         // Where it is has to be known, whatever the kernel finds by itself.
         let placed = table.any_placeholder() || self.compares || (exact && table.any_read_only());
         let local = !absolute
+            && !self.session.confine
             && restrict == Restrict::default()
+            && !self.searches()
             && (!placed || self.compares)
-            && self.is_local(dir, len, follow);
+            && self.is_local(dir, len, follow, root);
         if local && !placed {
             return Ok(Named::Untouched);
         }
@@ -177,33 +193,71 @@ impl Call<'_> {
         };
         let session = &mut *self.session;
         let path = path.unwrap_or(&session.text[..len]);
-        let mut host = HostTree::new(&session.stats.host_calls, Some(&session.view), self.tasks, self.task);
-        let request = Request { base, path, follow, restrict };
+        let prun = [session.tracer, session.front];
+        let mut host = HostTree::new(&session.stats.host_calls, &session.view, self.tasks, self.task, prun)
+            .as_another(session.identity.as_deref(), &mut session.searchable);
+        let request = Request { base, path, follow, restrict, root };
         let found = session.resolver.resolve(&session.view.table, &mut host, &request)?;
+        if let Some(pid) = proc::pid_of(session.resolver.host())
+            && !proc::traced(self.tasks, self.task, pid)
+            && crate::session::is_prun(prun, pid)
+            // These stand on folders of the tracer's.
+            && session.view.table.node(found.bind).kind() != Kind::Placeholder
+        {
+            // As if it were in another container.
+            return Err(Errno::ENOENT);
+        }
+        if follow == Follow::No
+            && session.emulation.symlinks()
+            && symlinked::stands_for_a_file(&session.resolver)
+        {
+            let request = Request { follow: Follow::Yes, ..request };
+            return session.resolver.resolve(&session.view.table, &mut host, &request).map(Named::Found);
+        }
         // The directory may be one that is reached from here only.
         Ok(Named::Found(Found { same: found.same || (local && !found.void), ..found }))
     }
 
+    /// The caller's root for the path in the first `len` bytes of the session's text, where it is not the view's: an
+    /// emulator (`-q`) finds its own libraries wherever the guest's root is.
+    fn root_for(&self, len: usize) -> Option<GuestPath> {
+        let own = |rest: &[u8]| rest.is_empty() || rest[0] == b'/';
+        let emulator = self.session.emulation.qemu.is_some()
+            && self.session.text[..len].strip_prefix(HOST_ROOT).is_some_and(own);
+        if emulator { None } else { self.root() }
+    }
+
+    /// Whether directories have to be asked for whether the caller may search them.
+    fn searches(&self) -> bool {
+        let identity = self.session.identity.as_ref();
+        identity.zip(self.task.cred.as_ref()).is_some_and(|(identity, cred)| identity.holds(cred))
+    }
+
     /// Whether a relative path leads, without a link, to a place below its directory that no binding is at: then the
     /// kernel, starting in that directory, finds the right thing by itself.
-    fn is_local(&mut self, dir: Option<u64>, len: usize, follow: Follow) -> bool {
+    fn is_local(&mut self, dir: Option<u64>, len: usize, follow: Follow, root: &[u8]) -> bool {
         let table = &self.session.view.table;
         let text = &self.session.text[..=len];
         let path = &text[..len];
         let (mut names, mut depth) = (0, 0);
         for name in crate::path::components(path) {
             if name == b".." {
-                // Up again, but not above where it starts: that the way there is no link is asked below.
-                if depth == 0 {
+                // Up again, but not above where it starts: that the way there is no link is asked below. A root of the
+                // caller's own may be on the way.
+                if depth == 0 || root != b"/" {
                     return false;
                 }
                 depth -= 1;
-            } else if table.may_name(name) {
+            } else if table.may_name(name) || self.is_hidden(name) {
                 return false;
             } else {
                 depth += 1;
             }
             names += 1;
+        }
+        if crate::path::components(path).last().is_some_and(proc::text::may_be_text) {
+            // It may be a file of /proc with another text.
+            return false;
         }
         let ends_plain = !path.ends_with(b"/") && !path.ends_with(b"/.") && path != b".";
         let last = match follow {
@@ -231,11 +285,24 @@ impl Call<'_> {
         plain == Plain::Yes
     }
 
+    /// Whether a name may be that of one of prun's processes in /proc.
+    fn is_hidden(&self, name: &[u8]) -> bool {
+        name.first().is_some_and(u8::is_ascii_digit)
+            && proc::number(name).is_some_and(|pid| self.session.is_prun(pid))
+    }
+
     /// The current directory with its descriptor opened.
     pub(super) fn cwd_dir(&self) -> Option<Arc<Cwd>> {
         let cwd = Arc::clone(&self.task.fs.lock().cwd);
         let tid = self.task.tid;
-        cwd.dir.get_or_init(|| sys::open(format!("/proc/{tid}/cwd\0").as_bytes(), libc::O_PATH).ok());
+        if cwd.dir.get().is_none() {
+            match sys::open(format!("/proc/{tid}/cwd\0").as_bytes(), libc::O_PATH) {
+                // The next call may have better luck.
+                Err(e) if sys::unseen::is_want(e) => {}
+                // Of several threads that have opened it, one was the first.
+                found => drop(cwd.dir.set(found.ok())),
+            }
+        }
         Some(cwd)
     }
 
@@ -263,7 +330,7 @@ impl Call<'_> {
         if dir.is_none() {
             // Of several guest paths of one directory, the one it was entered by.
             let cwd = Arc::clone(&self.task.fs.lock().cwd);
-            if self.leads_to(cwd.guest.as_bytes(), host) {
+            if self.session.view.shows(cwd.guest.as_bytes(), host) {
                 return Base::At(cwd.guest.clone());
             }
         }
@@ -278,31 +345,14 @@ impl Call<'_> {
         Base::Unknown
     }
 
-    /// Whether the canonical guest path is shown by that host path.
-    fn leads_to(&self, guest: &[u8], host: &[u8]) -> bool {
-        let table = &self.session.view.table;
-        let (mut at, mut bind, mut rest) = (crate::view::NodeId::ROOT, crate::view::NodeId::ROOT, 0);
-        let mut pos = 0;
-        for name in crate::path::components(guest) {
-            let Some(next) = table.child(at, name) else { break };
-            at = next;
-            pos += 1 + name.len();
-            if table.node(at).kind() != Kind::Passage {
-                (bind, rest) = (at, pos);
-            }
-        }
-        let top = table.host(bind);
-        let rest = &guest[rest.min(guest.len())..];
-        let rest = if rest == b"/" { b"" } else { rest };
-        if top == b"/" {
-            host == rest || (rest.is_empty() && host == b"/")
-        } else {
-            host.strip_prefix(top) == Some(rest)
-        }
-    }
-
     /// Puts the resolved path in argument `at`, unless the guest's own string does as well.
-    pub(super) fn replace(&mut self, at: usize, found: &Found) -> Result<(), Errno> {
+    pub(super) fn replace(&mut self, at: usize, found: &Found, follow: Follow) -> Result<(), Errno> {
+        if !found.void
+            && let Some(path) = self.straight(follow, false)?
+        {
+            self.args[at] = self.slot.push(&path)?;
+            return Ok(());
+        }
         if found.same {
             self.session.stats.untouched.add(1);
             return Ok(());
@@ -360,31 +410,46 @@ impl Call<'_> {
             Text::Of(0) => return Some(Errno::ENOENT),
             Text::Of(len) => len,
         };
+        let root = self.root_for(len);
+        let root = root.as_ref().map_or(b"/".as_slice(), GuestPath::as_bytes);
         let base = if self.session.text[0] == b'/' {
-            GuestPath::new(b"/")
+            GuestPath::new(root)
         } else if let Base::At(guest) = self.base(None) {
             guest
         } else {
             return Some(Errno::ENOENT);
         };
         let session = &mut *self.session;
-        let mut host = HostTree::new(&session.stats.host_calls, Some(&session.view), self.tasks, self.task);
+        let prun = [session.tracer, session.front];
+        let mut host = HostTree::new(&session.stats.host_calls, &session.view, self.tasks, self.task, prun)
+            .as_another(session.identity.as_deref(), &mut session.searchable);
         let path = &session.text[..len];
         let request =
-            Request { base: base.as_bytes(), path, follow: Follow::Yes, restrict: Restrict::default() };
+            Request { base: base.as_bytes(), path, follow: Follow::Yes, restrict: Restrict::default(), root };
         match session.resolver.resolve(&session.view.table, &mut host, &request) {
             Err(e) => return Some(e),
             Ok(found) if found.void => return Some(Errno::ENOENT),
             Ok(_) => {}
         }
         let mut host = session.resolver.host().to_vec();
-        if row.call == syscalls::Sysno::chroot {
+        if row.call == prun_arch::Sysno::chroot {
             // It has to be a directory that may be searched.
             host.pop();
             host.extend_from_slice(b"/.\0");
         }
         sys::stat(&host, Last::Followed).err()
     }
+}
+
+/// A path of a task; a copy that was made of it lies in memory that the tracer has too.
+pub(crate) fn text_at(task: &Task, at: u64, out: &mut [u8; PATH_MAX]) -> Text {
+    if !task.home.private
+        && Region::get(at, &mut out[..SHORT])
+        && let Some(len) = memchr::memchr(0, &out[..SHORT])
+    {
+        return Text::Of(len);
+    }
+    memory::read_path(task.tid, at, out)
 }
 
 /// The directory of a relative path.

@@ -21,7 +21,9 @@ use crate::resolve::{Follow, Found, Last};
 use crate::sys;
 use crate::tracee::memory;
 use crate::view::{Access, Kind, NodeId, Ways};
-use syscalls::{Errno, Sysno};
+use prun_arch::Sysno;
+use prun_arch::abi::Form;
+use syscalls::Errno;
 
 /// The mark of files opened by a read-only binding.
 pub(super) const MARK: i32 = libc::O_DSYNC;
@@ -96,7 +98,7 @@ impl Call<'_> {
     /// The error of removing or renaming a mount point: `EBUSY`, once the directory may be written and the entry is
     /// what the call removes (`may_delete()`).
     pub(super) fn busy(&self, node: NodeId) -> Errno {
-        let rmdir = match Sysno::new(self.regs.number() as usize) {
+        let rmdir = match self.call() {
             Some(Sysno::rmdir) => Some(true),
             Some(Sysno::unlink) => Some(false),
             Some(Sysno::unlinkat) => {
@@ -203,7 +205,7 @@ impl Call<'_> {
         if !self.session.view.table.any_read_only_binding() || self.session.view.ways(host) != Ways::Both {
             return None;
         }
-        let flags = flags_in(format!("/proc/{}/fdinfo/{fd}", self.task.tid).into_bytes())?;
+        let flags = proc::open_flags(self.task.tid, fd)?;
         Some(if marked(flags) { Access::ReadOnly } else { Access::ReadWrite })
     }
 
@@ -243,7 +245,7 @@ impl Call<'_> {
         // A slash behind the name of what is not to be a directory is an error of its own.
         use Sysno::{mkdir, mkdirat, rename, renameat, renameat2, rmdir, unlink, unlinkat};
         let takes_slash = matches!(
-            Sysno::new(self.regs.number() as usize),
+            self.call(),
             Some(mkdir | mkdirat | rmdir | unlink | unlinkat | rename | renameat | renameat2)
         );
         self.named() && (takes_slash || !host.ends_with(b"/")) && self.parent_exists()
@@ -276,7 +278,7 @@ impl Call<'_> {
     /// Whether the call would change what was resolved, if it could.
     fn changes(&self, follow: Follow) -> bool {
         let Some(st) = self.target(follow) else { return false };
-        match Sysno::new(self.regs.number() as usize) {
+        match self.call() {
             // vfs_truncate() looks at the type first.
             Some(Sysno::truncate) => st.mode & libc::S_IFMT == libc::S_IFREG,
             Some(Sysno::utimensat) => self.times(2, Unit::Nanoseconds),
@@ -291,12 +293,7 @@ impl Call<'_> {
         if self.args[at] == 0 {
             return true;
         }
-        let mut bytes = [0; 32];
-        if memory::read(self.task.tid, self.args[at], &mut bytes).is_err() {
-            return false;
-        }
-        let word = |i: usize| bytes[8 * i..8 * i + 8].try_into().map_or(0, i64::from_ne_bytes);
-        let parts = [word(1), word(3)];
+        let Some(parts) = self.parts_of_seconds(at) else { return false };
         match unit {
             Unit::Microseconds => parts.iter().all(|p| (0..1_000_000).contains(p)),
             Unit::Nanoseconds => {
@@ -306,6 +303,19 @@ impl Call<'_> {
                 parts.iter().all(valid) && parts != [libc::UTIME_OMIT; 2]
             }
         }
+    }
+
+    /// What the two times at an address have beside their seconds; `None` where they cannot be read.
+    pub(super) fn parts_of_seconds(&self, at: usize) -> Option<[i64; 2]> {
+        // Two structures of two words each.
+        let len = if self.form() == Form::Wide { 8 } else { self.regs.abi().word() };
+        let mut bytes = [0; 32];
+        memory::read(self.task.tid, self.args[at], &mut bytes[..4 * len]).ok()?;
+        let word = |i: usize| match len {
+            4 => bytes[4 * i..4 * i + 4].try_into().map_or(0, i32::from_ne_bytes).into(),
+            _ => bytes[8 * i..8 * i + 8].try_into().map_or(0, i64::from_ne_bytes),
+        };
+        Some([word(1), word(3)])
     }
 
     /// A call with a path that names no place: the descriptor in front of it may be meant.
@@ -377,7 +387,7 @@ impl Call<'_> {
         let Ok(n) = sys::readlink(format!("/proc/{tid}/fd/{fd}\0").as_bytes(), &mut text) else {
             return Access::ReadWrite;
         };
-        let flags = flags_in(format!("/proc/{tid}/fdinfo/{fd}").into_bytes());
+        let flags = proc::open_flags(tid, fd);
         if opened && flags.is_some_and(|f| f & libc::O_PATH != 0) {
             return Access::ReadWrite;
         }
@@ -409,8 +419,7 @@ pub(super) fn special(mode: u32) -> bool {
 
 /// The flags of an open file, from its fdinfo.
 fn flags_in(path: Vec<u8>) -> Option<i32> {
-    use std::os::unix::ffi::OsStrExt;
-    let text = std::fs::read_to_string(std::ffi::OsStr::from_bytes(&path)).ok()?;
+    let text = sys::read_text(&String::from_utf8(path).ok()?).ok()?;
     let flags = text.lines().find_map(|l| l.strip_prefix("flags:"))?;
     i32::from_str_radix(flags.trim(), 8).ok()
 }

@@ -1,6 +1,7 @@
 //! The memory prun shares with its tracees: slots and scratch, laid out by [`prun_arch::layout`].
 //!
-//! It is a memfd mapped at the same address here and, read-only, in every tracee: what the tracer puts into a slot
+//! It is a memfd mapped at the same address here and, read-only, in every 64-bit tracee; 32-bit ones have part of it
+//! further down. What the tracer puts into a slot
 //! is there for the kernel to read without a further system call, and no thread of the guest can change it in
 //! between. Where the tracee could not map it, its slots are private memory of its own and are written by
 //! process_vm_writev(2).
@@ -10,7 +11,7 @@ use super::memory;
 use crate::sys::{Optional, avoids};
 use crate::tracer::Code;
 use prun_arch::layout::{self, SCRATCH, SCRATCH_LEN, SLOT_DATA, SLOT_LEN, SLOTS, SlotHead};
-use prun_arch::{PARK, PARK_START, TRAMPOLINE, WINDOW};
+use prun_arch::{NARROW, NARROW_START, PARK, PARK_START, TRAMPOLINE, WINDOW};
 use std::fs::File;
 use std::io::Error;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -18,14 +19,60 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 use syscalls::Errno;
 
+/// What is in the code page: offset and bytes.
+pub const CODE: [(u64, &[u8]); 3] = [(0, &TRAMPOLINE), (PARK_START, &PARK), (NARROW_START, &NARROW)];
+
+/// Where a tracee has prun's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// Its first address.
+    pub window: u64,
+    /// It is the tracee's own memory instead of shared with the tracer: for all tasks of an [`Mm`](super::Mm), since it
+    /// is settled before a program's first instruction.
+    pub private: bool,
+}
+
+impl Default for Home {
+    /// As processes have it that the tracer has made, before they execute anything.
+    fn default() -> Self {
+        Self { window: WINDOW, private: false }
+    }
+}
+
+impl Home {
+    /// Whether it has a slot of this number: 32-bit programs have fewer.
+    pub fn has_slot(self, index: u32) -> bool {
+        !layout::is_low(self.window) || u64::from(index) < layout::LOW_SLOT_COUNT
+    }
+
+    /// Where the scratch area begins.
+    fn scratch(self) -> u64 {
+        self.window + if layout::is_low(self.window) { layout::LOW_SCRATCH } else { SCRATCH }
+    }
+}
+
 /// The region, mapped.
 #[derive(Debug)]
 pub struct Region {
     /// What tracees map; `None` where the host has no file for it.
     file: Option<File>,
+    backing: Backing,
     code: Code,
     scratch: AtomicU64,
 }
+
+/// What is behind the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backing {
+    /// Memory, or nothing.
+    Memory,
+    /// A file system that may be full: a page for which there is no room, first written to through a mapping, is a
+    /// SIGBUS, so whatever is going to be used is written to the file first.
+    Disk,
+}
+
+/// Parts for which a file system must have room, or it is not used: the code, and the slots of some tasks.
+const AT_FIRST: [(u64, u64); 2] = [(0, layout::RESIDENT + layout::RESIDENT_LEN), (SLOTS, 64 * SLOT_LEN)];
 
 impl Region {
     /// Makes the memory and maps it at [`WINDOW`]. Children of fork(2) have the mapping too.
@@ -33,15 +80,18 @@ impl Region {
     /// # Errors
     /// When the kernel has no memory or something is mapped there.
     pub fn new() -> Result<Self, Error> {
-        let file = memory_file();
+        let (file, backing) = match memory_file().or_else(disk_file) {
+            Some((file, backing)) => (Some(file), backing),
+            None => (None, Backing::Memory),
+        };
         let (shared, fd) = match &file {
             Some(file) => (libc::MAP_SHARED, file.as_raw_fd()),
             None => (libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1),
         };
         if let Some(file) = &file {
-            file.set_len(layout::LEN)?;
-            file.write_all_at(&TRAMPOLINE, 0)?;
-            file.write_all_at(&PARK, PARK_START)?;
+            for (at, code) in CODE {
+                file.write_all_at(code, at)?;
+            }
         }
         let map = |at: u64, len: u64, prot| {
             // SAFETY: a new mapping at an address where, as MAP_FIXED_NOREPLACE or the check below has it, nothing is.
@@ -71,7 +121,7 @@ impl Region {
             Err(_) => Code::None,
         };
         map(SLOTS, layout::LEN - SLOTS, libc::PROT_READ | libc::PROT_WRITE)?;
-        Ok(Self { file, code, scratch: AtomicU64::new(0) })
+        Ok(Self { file, backing, code, scratch: AtomicU64::new(0) })
     }
 
     /// Whether the trampoline could be mapped.
@@ -85,6 +135,19 @@ impl Region {
         self.file.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 
+    /// Sees to it that there is room for a part that is going to be used.
+    fn reserve(&self, at: u64, len: u64) -> bool {
+        match (&self.file, self.backing) {
+            (Some(file), Backing::Disk) => file.write_all_at(&vec![0; len as usize], at).is_ok(),
+            _ => true,
+        }
+    }
+
+    /// Whether there is room for a slot that no task has.
+    pub fn reserve_slot(&self, index: u32) -> bool {
+        self.reserve(SLOTS + u64::from(index) * SLOT_LEN, SLOT_LEN)
+    }
+
     /// Writes the code that answers calls in tracees, before the first of them maps it.
     ///
     /// # Errors
@@ -96,6 +159,32 @@ impl Region {
         }
     }
 
+    /// From now on nobody can write to the memory but by the mapping that is made already: a guest could open the
+    /// tracer's descriptor. Where the kernel is older (Linux 5.1), or the file none of its own, it stays as it is.
+    pub fn seal(&self) {
+        /// `F_SEAL_FUTURE_WRITE` of `<linux/fcntl.h>`.
+        const FUTURE_WRITE: i32 = 0x10;
+        if let Some(file) = &self.file {
+            let seals = FUTURE_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+            // SAFETY: fcntl(2) with integers, on a descriptor that is open.
+            let done = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) };
+            if done < 0 {
+                crate::note!(2, "the memory shared with the guest is not sealed: {}", Error::last_os_error());
+            }
+        }
+    }
+
+    /// Copies what lies at an address of the region; false where that is outside of it.
+    pub fn get(at: u64, out: &mut [u8]) -> bool {
+        let inside = at >= WINDOW + SLOTS
+            && at.checked_add(out.len() as u64).is_some_and(|end| end <= WINDOW + layout::LEN);
+        if inside {
+            // SAFETY: the range lies in the mapping that lasts as long as the process.
+            unsafe { std::ptr::copy_nonoverlapping(at as *const u8, out.as_mut_ptr(), out.len()) }
+        }
+        inside
+    }
+
     /// Writes to the region at its own address.
     pub fn put(at: u64, bytes: &[u8]) {
         assert!(at >= WINDOW + SLOTS && at + bytes.len() as u64 <= WINDOW + layout::LEN, "inside the region");
@@ -103,66 +192,124 @@ impl Region {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at as *mut u8, bytes.len()) }
     }
 
-    /// Scratch memory for `len` bytes that live until their execve(2) is over; `None` if that is too much.
+    /// Puts `bytes` where they live until their execve(2) is over; where the task `tid` finds them.
     ///
-    /// Taken from a ring: by the time it comes round, the call that used it has long read it.
-    pub fn scratch(&self, len: usize) -> Option<u64> {
+    /// # Errors
+    /// `E2BIG` if that is too much, `EFAULT` when the tracee's own memory cannot be written.
+    pub fn put_scratch(&self, tid: i32, home: Home, bytes: &[u8]) -> Result<u64, Errno> {
+        let offset = self.scratch(bytes.len()).ok_or(Errno::E2BIG)?;
+        let at = home.scratch() + offset;
+        if home.private {
+            memory::write(tid, at, bytes)?;
+        } else {
+            Self::put(WINDOW + SCRATCH + offset, bytes);
+        }
+        Ok(at)
+    }
+
+    /// An offset in the scratch area, taken from a ring: by the time it comes round, the call that used it has long read
+    /// it. `None` if it is too much.
+    fn scratch(&self, len: usize) -> Option<u64> {
         let len = (len as u64).next_multiple_of(16);
         if len > SCRATCH_LEN / 2 {
             return None;
         }
-        // An offset that only grows; a piece that would go over the ring's end starts at its beginning.
-        let mut from = self.scratch.load(Ordering::Relaxed);
-        let at = loop {
-            let offset = from % SCRATCH_LEN;
-            let skipped = if offset + len > SCRATCH_LEN { SCRATCH_LEN - offset } else { 0 };
-            let next = from + skipped + len;
-            match self.scratch.compare_exchange_weak(from, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => break (from + skipped) % SCRATCH_LEN,
-                Err(now) => from = now,
-            }
-        };
-        Some(WINDOW + SCRATCH + at)
+        let at = take(&self.scratch, len);
+        self.reserve(SCRATCH + at, len).then_some(at)
     }
 }
 
-/// A file of memory without a name: memfd_create(2) (Linux 3.17), else a file that is deleted at once.
-fn memory_file() -> Option<File> {
+/// The next `len` bytes of the ring. The counter only grows; a piece that would go over the ring's end starts at its
+/// beginning. Threads that take at the same time get different pieces, because each takes what it has moved the counter
+/// over; nothing else is published by it, so no order is needed.
+fn take(counter: &AtomicU64, len: u64) -> u64 {
+    let mut from = counter.load(Ordering::Relaxed);
+    loop {
+        let offset = from % SCRATCH_LEN;
+        let skipped = if offset + len > SCRATCH_LEN { SCRATCH_LEN - offset } else { 0 };
+        let next = from + skipped + len;
+        match counter.compare_exchange_weak(from, next, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return (from + skipped) % SCRATCH_LEN,
+            Err(now) => from = now,
+        }
+    }
+}
+
+const MEMORY_FLAGS: u32 = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+
+/// A file of memory: memfd_create(2) (Linux 3.17).
+fn memory_file() -> Option<(File, Backing)> {
     use nix::sys::resource::{Resource, getrlimit};
     // The limit counts for memory files too, and who passes it gets SIGXFSZ.
+    if getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| soft < layout::LEN) || avoids(Optional::Memfd)
+    {
+        return None;
+    }
+    // SAFETY: the name ends in a NUL.
+    let fd = unsafe { libc::syscall(libc::SYS_memfd_create, c"prun".as_ptr(), MEMORY_FLAGS) };
+    if fd < 0 {
+        return None;
+    }
+    // SAFETY: the call has just made this descriptor.
+    let file = unsafe { File::from_raw_fd(fd as i32) };
+    file.set_len(layout::LEN).is_ok().then_some((file, Backing::Memory))
+}
+
+/// A file that is deleted at once: the first with room for a few tasks that may be mapped to be executed, else the
+/// first with room.
+fn disk_file() -> Option<(File, Backing)> {
+    use nix::sys::resource::{Resource, getrlimit};
     if getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| soft < layout::LEN) {
         return None;
     }
-    if !avoids(Optional::Memfd) {
-        // SAFETY: the name ends in a NUL.
-        let fd = unsafe { libc::syscall(libc::SYS_memfd_create, c"prun".as_ptr(), libc::MFD_CLOEXEC) };
-        if fd >= 0 {
-            // SAFETY: the call has just made this descriptor.
-            return Some(unsafe { File::from_raw_fd(fd as i32) });
-        }
-    }
     let dirs = [Some("/dev/shm".into()), std::env::var_os("PRUN_TMP_DIR"), Some(std::env::temp_dir().into())];
-    dirs.into_iter().flatten().find_map(|dir| {
-        let path = std::path::Path::new(&dir).join(format!(".prun-{:016x}", crate::sys::random()));
-        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path).ok()?;
-        std::fs::remove_file(&path).ok()?;
-        Some(file)
-    })
+    let mut second = None;
+    for dir in dirs.into_iter().flatten() {
+        let Some(file) = deleted_file(std::path::Path::new(&dir)) else { continue };
+        if executable(&file) {
+            return Some((file, Backing::Disk));
+        }
+        second.get_or_insert((file, Backing::Disk));
+    }
+    second
+}
+
+fn deleted_file(dir: &std::path::Path) -> Option<File> {
+    let path = dir.join(format!(".prun-{:016x}", crate::sys::random()));
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path).ok()?;
+    std::fs::remove_file(&path).ok()?;
+    let room = AT_FIRST.iter().all(|&(at, len)| file.write_all_at(&vec![0; len as usize], at).is_ok());
+    (room && file.set_len(layout::LEN).is_ok()).then_some(file)
+}
+
+/// Whether the host lets the file be mapped to be executed.
+fn executable(file: &File) -> bool {
+    let (len, prot) = (layout::CODE_LEN as usize, libc::PROT_READ | libc::PROT_EXEC);
+    // SAFETY: a new mapping where the kernel likes, removed before anybody knows of it.
+    unsafe {
+        let got = libc::mmap(std::ptr::null_mut(), len, prot, libc::MAP_SHARED, file.as_raw_fd(), 0);
+        got != libc::MAP_FAILED && libc::munmap(got, len) == 0
+    }
 }
 
 /// One task's slot, being filled for one call.
 #[derive(Debug)]
 pub struct Slot {
     tid: i32,
+    /// Where it is in the tracee.
     base: u64,
+    /// Where it is here.
+    local: u64,
     used: u64,
     private: bool,
 }
 
 impl Slot {
     /// Slot `index` of the region, empty.
-    pub fn new(tid: i32, index: u32, private: bool) -> Self {
-        Self { tid, base: WINDOW + SLOTS + u64::from(index) * SLOT_LEN, used: SLOT_DATA, private }
+    pub fn new(tid: i32, index: u32, home: Home) -> Self {
+        let offset = SLOTS + u64::from(index) * SLOT_LEN;
+        let (base, local) = (home.window + offset, WINDOW + offset);
+        Self { tid, base, local, used: SLOT_DATA, private: home.private }
     }
 
     /// The slot's address, in the tracee.
@@ -175,14 +322,14 @@ impl Slot {
     /// # Errors
     /// `ENAMETOOLONG` when the slot is full, `EFAULT` when the tracee's own memory cannot be written.
     pub fn push(&mut self, bytes: &[u8]) -> Result<u64, Errno> {
-        let at = self.base + self.used;
+        let at = self.used;
         let end = self.used + (bytes.len() as u64).next_multiple_of(16);
         if end > SLOT_LEN {
             return Err(Errno::ENAMETOOLONG);
         }
         self.store(at, bytes)?;
         self.used = end;
-        Ok(at)
+        Ok(self.base + at)
     }
 
     /// Writes the head.
@@ -194,7 +341,7 @@ impl Slot {
         for (chunk, word) in bytes.chunks_exact_mut(8).zip(head.args.iter().chain([&head.ret])) {
             chunk.copy_from_slice(&word.to_ne_bytes());
         }
-        self.store(self.base, &bytes)
+        self.store(0, &bytes)
     }
 
     /// Reads the head.
@@ -207,7 +354,7 @@ impl Slot {
             memory::read(self.tid, self.base, &mut bytes)?;
         } else {
             // SAFETY: the slot lies in the mapping made by `Region::new`.
-            unsafe { std::ptr::copy_nonoverlapping(self.base as *const u8, bytes.as_mut_ptr(), bytes.len()) }
+            unsafe { std::ptr::copy_nonoverlapping(self.local as *const u8, bytes.as_mut_ptr(), bytes.len()) }
         }
         let mut words = bytes.chunks_exact(8).map(|c| c.try_into().map_or(0, u64::from_ne_bytes));
         let mut head = SlotHead::default();
@@ -216,11 +363,42 @@ impl Slot {
         Ok(head)
     }
 
-    fn store(&self, at: u64, bytes: &[u8]) -> Result<(), Errno> {
+    fn store(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
         if self.private {
-            return memory::write(self.tid, at, bytes);
+            return memory::write(self.tid, self.base + offset, bytes);
         }
-        Region::put(at, bytes);
+        Region::put(self.local + offset, bytes);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_the_ring_are_whole_and_nobody_elses() {
+        let counter = AtomicU64::new(0);
+        let (threads, each, len) = (4u64, 500u64, 1024u64);
+        // Less than the ring together, so that no piece may be given twice; of odd lengths, so that the end is crossed.
+        let taken: Vec<(u64, u64)> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..threads)
+                .map(|t| {
+                    let counter = &counter;
+                    let piece = move |i| {
+                        let len = len + 16 * (i % 7 + t);
+                        (take(counter, len), len)
+                    };
+                    scope.spawn(move || (0..each).map(piece).collect::<Vec<_>>())
+                })
+                .collect();
+            all.into_iter().flat_map(|t| t.join().unwrap()).collect()
+        });
+        let mut sorted = taken.clone();
+        sorted.sort_unstable();
+        assert!(sorted.windows(2).all(|w| w[0].0 + w[0].1 <= w[1].0), "pieces overlap");
+        assert!(sorted.iter().all(|&(at, len)| at + len <= SCRATCH_LEN));
+        let near = AtomicU64::new(SCRATCH_LEN * 3 - 16);
+        assert_eq!((take(&near, 32), take(&near, 16)), (0, 32));
     }
 }

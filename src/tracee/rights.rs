@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 #[derive(Debug)]
 pub struct AsGuest {
     borrowed: bool,
+    uid: u32,
     /// Rights are the thread's: this must not go to another.
     thread: PhantomData<*const ()>,
 }
@@ -45,20 +46,32 @@ fn own_groups() -> &'static [u32] {
 impl AsGuest {
     /// Takes on the rights of task `tid`, where they are not the tracer's anyway.
     pub fn of(tid: i32) -> Self {
-        let none = Self { borrowed: false, thread: PhantomData };
+        let own = |uid: u32| Self { borrowed: false, uid, thread: PhantomData };
         if !is_root() {
-            return none;
+            return own(nix::unistd::geteuid().as_raw());
         }
-        let Ok(status) = std::fs::read_to_string(format!("/proc/{tid}/status")) else { return none };
+        let Ok(status) = crate::sys::read_text(&format!("/proc/{tid}/status")) else { return own(0) };
         match parse(&status) {
             Some(ids) if ids.uid != 0 && !ids.overrides => {
                 // The thread's own must be known before they are given up.
                 own_groups();
                 take(&ids.groups, ids.gid, ids.uid);
-                Self { borrowed: true, thread: PhantomData }
+                Self { borrowed: true, uid: ids.uid, thread: PhantomData }
             }
-            _ => none,
+            ids => own(ids.map_or(0, |ids| ids.uid)),
         }
+    }
+}
+
+impl AsGuest {
+    /// Whether the guest's rights are others than the tracer's.
+    pub fn borrowed(&self) -> bool {
+        self.borrowed
+    }
+
+    /// The guest's file system user id.
+    pub fn uid(&self) -> u32 {
+        self.uid
     }
 }
 
@@ -72,12 +85,15 @@ impl Drop for AsGuest {
     }
 }
 
-/// None of these can fail for root, which has `CAP_SETUID` and `CAP_SETGID`; where a container has taken them away,
+/// But for want of memory none of these can fail for root, which has `CAP_SETUID` and `CAP_SETGID`; where a container has taken them away,
 /// no guest can have become another user either.
 fn take(groups: &[u32], gid: u32, uid: u32) {
     // SAFETY: the list is as long as said; integers otherwise. Raw calls: the C library's change all threads.
     unsafe {
-        libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr());
+        if libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) < 0 {
+            // For want of memory: what is looked at with the wrong rights is not seen.
+            crate::sys::not_seen();
+        }
         libc::syscall(libc::SYS_setfsgid, gid);
         libc::syscall(libc::SYS_setfsuid, uid);
     }

@@ -6,13 +6,14 @@ use crate::error::{CANNOT_EXECUTE, CANNOT_START, Failure, NOT_FOUND};
 use crate::report;
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{Error, Read};
+use std::io::{Error, Read, Write};
 use std::sync::atomic::{AtomicI32, Ordering};
 use syscalls::Errno;
 
 /// Whether this process was started with SIGPIPE ignored; the standard library ignores it before `main`.
 static SIGPIPE_WAS: AtomicI32 = AtomicI32::new(0);
 
+#[cfg_attr(miri, allow(dead_code))]
 extern "C" fn remember_sigpipe() {
     // SAFETY: all-zero bytes are a valid sigaction; the call only reads the disposition.
     unsafe {
@@ -22,18 +23,22 @@ extern "C" fn remember_sigpipe() {
     }
 }
 
-/// Run by the C library before `main`.
+/// Run by the C library before `main`; Miri cannot.
+#[cfg(not(miri))]
 #[used]
 #[unsafe(link_section = ".init_array")]
 static REMEMBER: extern "C" fn() = remember_sigpipe;
 
-/// Waits for the tracer's word, confines itself and executes; returns only when that failed.
-pub(super) fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
+/// Says that it may be traced, waits for the tracer's word, confines itself and executes; returns only when that failed.
+pub(super) fn start(config: &Config, tracer: i32, mut here_i_am: File, mut go: File) -> u8 {
     // SAFETY: integers only. Where Yama restricts ptrace to descendants, this lets a sibling attach; elsewhere it
     // fails, and is not needed.
     unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer as libc::c_ulong, 0, 0, 0) };
+    // Not before: the tracer attaches as soon as it knows whom to. Where nobody listens it has said why.
+    let told = here_i_am.write_all(&std::process::id().to_ne_bytes());
+    drop(here_i_am);
     let mut message = vec![];
-    if go.read_to_end(&mut message).is_err() || message.len() < 4 {
+    if told.is_err() || go.read_to_end(&mut message).is_err() || message.len() < 4 {
         // The tracer has said why.
         return CANNOT_START;
     }
@@ -54,7 +59,9 @@ pub(super) fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
     if let (false, Ok(cwd)) = (cwd.is_empty(), CString::new(cwd))
         && nix::unistd::chdir(cwd.as_c_str()).is_err()
     {
-        report::say(format_args!("cannot change to '{}': {}", cwd.to_string_lossy(), Error::last_os_error()));
+        let failure = Failure::new("change to", &cwd.to_string_lossy(), Error::last_os_error())
+            .hint("it was removed or closed to this user meanwhile, or a filter around prun refuses chdir(2): see -w");
+        report::say(format_args!("{failure}"));
         return CANNOT_START;
     }
     let candidates = config.candidates();
@@ -74,9 +81,15 @@ pub(super) fn start(config: &Config, tracer: i32, mut go: File) -> u8 {
             || confined && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const prog) == 0
     };
     if !installed {
-        let failure = Failure::new("install the system call filter", "seccomp", Error::last_os_error()).hint(
-            "the kernel needs CONFIG_SECCOMP_FILTER (Linux 3.5), and nothing around prun may forbid it",
-        );
+        let why = Error::last_os_error();
+        let hint = match why.raw_os_error() {
+            Some(libc::ENOMEM) => {
+                "the filters around prun leave no room for another: a task has 32768 instructions for all of its filters. \
+                 Start prun outside some of them, or with PRUN_ENGINE=plain, which needs none"
+            }
+            _ => "nothing around prun may forbid it; PRUN_ENGINE=plain needs no filter",
+        };
+        let failure = Failure::new("install the system call filter", "seccomp", why).hint(hint);
         report::say(format_args!("{failure}"));
         return CANNOT_START;
     }

@@ -6,6 +6,9 @@
 //! in [`prun_arch::PARK`] instead, where it sleeps, and detaches. The new thread attaches, stops it, and puts back
 //! registers and signal mask so that the call is made again from its first instruction: translated by its new tracer.
 //!
+//! Meanwhile its process may execute a program in another thread. If the task was the leader, its number is that thread's then,
+//! whose tracer tells everybody: what is found under the number is not the task that was to be taken over, and that is gone.
+//!
 //! A task is handed on only where the tracer could attach to it anew, which is what reading its memory by
 //! process_vm_readv(2) needs too (`ptrace_may_access()`), and only where it has the code page.
 
@@ -14,7 +17,7 @@ use super::ptrace::{self, Resume, Status};
 use super::team::Mail;
 use crate::tracee::{State, Task};
 use prun_arch::Regs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use syscalls::Errno;
 
 /// A task under way.
@@ -27,29 +30,48 @@ pub struct Parked {
     mask: u64,
 }
 
-/// Attempts to attach before it is given up, and the pause between two: under Yama the task must first have said,
-/// in the parking place, that prun may.
-const ATTEMPTS: u32 = 2000;
+/// How long it is tried to attach, and the pauses between two attempts: under Yama the task must first have said, in the
+/// parking place, that prun may, and where its number is another's by now, that one's tracer must have told. Each needs a
+/// CPU for microseconds only, and may wait for one on a busy machine. Where nobody can tell whether the task is still
+/// alive, it is not waited for as long.
+const PATIENCE: Duration = Duration::from_secs(20);
+const BLIND_PATIENCE: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
+
+/// The state of a task, as proc_pid_stat(5) has it; `None` without /proc, and where there is no such task.
+fn state(tid: i32) -> Option<u8> {
+    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("State:"))?.trim().bytes().next()
+}
+
+/// For tests, in debug builds: the new thread comes so many milliseconds late, as it may on a machine that is busy.
+#[cfg(debug_assertions)]
+fn dawdle() {
+    if let Some(millis) = std::env::var("PRUN_SLOW_ADOPTION").ok().and_then(|text| text.parse().ok()) {
+        std::thread::sleep(Duration::from_millis(millis));
+    }
+}
 
 impl Tracer {
     /// Hands the task, stopped at a call, to member `to`; true when it is gone.
     pub(super) fn hand_on(&mut self, tid: i32, regs: &Regs, to: usize) -> Result<bool, Errno> {
         let Some(task) = self.tasks.get(&tid) else { return Ok(false) };
-        let parkable = !task.private && self.session.tracing.code == super::Code::Shared;
+        let parkable = !task.home.private && self.session.tracing.code == super::Code::Shared;
         if tid == self.command || !parkable || !self.attachable(tid, regs) {
             return Ok(false);
         }
         let mask = ptrace::signal_mask(tid)?;
         ptrace::set_signal_mask(tid, u64::MAX)?;
         let mut parked = *regs;
-        parked.park(self.session.tracer);
-        ptrace::set_call_regs(tid, &parked)?;
+        parked.park(self.session.tracer, task.home.window);
+        ptrace::set_call_regs(tid, regs, &parked)?;
         let Some(mut task) = self.tasks.remove(&tid) else { return Ok(false) };
         if let Some(pin) = task.pin.take() {
             self.team.placement.free(&pin);
         }
-        task.heat = 0;
+        // Its new tracer counts other events.
+        (task.heat, task.called) = (0, None);
         match ptrace::detach(tid) {
             Ok(()) => {}
             Err(e) => {
@@ -58,10 +80,7 @@ impl Tracer {
             }
         }
         let parked = Box::new(Parked { task, regs: *regs, mask });
-        if !self.team.send(to, Mail::Adopt(parked)) {
-            // The keeper names members that exist; a parked task without one ends by itself.
-            crate::note!(0, "task {tid} is lost: there is no member {to}");
-        }
+        assert!(self.team.send(to, Mail::Adopt(parked)), "the keeper names members that exist");
         Ok(true)
     }
 
@@ -80,12 +99,10 @@ impl Tracer {
                 task.inside = false;
                 self.tasks.insert(tid, task);
                 self.session.stats.adopted.add(1);
-                match ptrace::resume(tid, how, 0) {
-                    Ok(()) | Err(Errno::ESRCH) => {}
-                    Err(e) => crate::note!(0, "task {tid} does not go on: {}", crate::sys::io(e)),
-                }
+                // It can only have been killed meanwhile, and wait(2) will say so.
+                let _ = ptrace::resume(tid, how, 0);
             }
-            // It was killed on the way.
+            // It was killed on the way, or replaced.
             Ok(None) | Err(Errno::ESRCH) => self.gone(&parked.task),
             Err(e) => {
                 crate::note!(0, "task {tid} is killed: it could not be attached to: {}", crate::sys::io(e));
@@ -97,16 +114,37 @@ impl Tracer {
 
     fn attach(&self, parked: &Parked) -> Result<Option<Resume>, Errno> {
         let tid = parked.task.tid;
-        let mut attempts = 0;
+        #[cfg(debug_assertions)]
+        dawdle();
+        let (begun, mut pause) = (Instant::now(), PAUSE);
         loop {
             match ptrace::seize(tid) {
                 Ok(()) => break,
-                Err(Errno::EPERM) if attempts < ATTEMPTS => {
-                    attempts += 1;
-                    std::thread::sleep(PAUSE);
+                // Who has the number now is traced by another.
+                Err(Errno::EPERM) if self.me.has_lost(tid) => return Ok(None),
+                Err(Errno::EPERM) => {
+                    let patience = match state(tid) {
+                        // Killed, and its parent has not asked for it yet: the kernel gives the same answer.
+                        Some(b'Z' | b'X') => return Ok(None),
+                        Some(_) => PATIENCE,
+                        None => BLIND_PATIENCE,
+                    };
+                    if begun.elapsed() > patience {
+                        return Err(Errno::EPERM);
+                    }
+                    std::thread::sleep(pause);
+                    pause = LONGEST_PAUSE.min(pause * 2);
                 }
                 Err(e) => return Err(e),
             }
+        }
+        if self.me.has_lost(tid) {
+            // It was traced by another, who has handed it on as well: that mail comes later.
+            ptrace::interrupt(tid)?;
+            return match ptrace::wait_for(tid) {
+                Some(Status::Ended) | None => Ok(None),
+                Some(_) => ptrace::detach(tid).map(|()| None),
+            };
         }
         ptrace::interrupt(tid)?;
         loop {
@@ -115,7 +153,7 @@ impl Tracer {
                 Some(Status::Stop(signal)) => {
                     let mut regs = parked.regs;
                     regs.unpark(parked.regs.number());
-                    ptrace::set_call_regs(tid, &regs)?;
+                    ptrace::set_call_regs(tid, &parked.regs, &regs)?;
                     ptrace::set_signal_mask(tid, parked.mask)?;
                     let stopped = super::job_control(Status::Stop(signal));
                     return Ok(Some(if stopped {
@@ -132,7 +170,6 @@ impl Tracer {
 
     fn gone(&self, task: &Task) {
         debug_assert!(matches!(task.state, State::Running), "only such tasks are handed on");
-        self.team.directory.leave(task.tid, task.slot);
-        self.team.ended();
+        self.leave(task);
     }
 }

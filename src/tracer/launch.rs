@@ -12,7 +12,7 @@
 use super::placement::Placement;
 use super::ptrace::{self, Resume, Status};
 use super::{Engine, Tracer, Tracing, command, resident};
-use crate::config::{Config, identity};
+use crate::config::{Config, HardLinks, identity};
 use crate::cost::{self, Kind};
 use crate::doctor::{Capabilities, advice};
 use crate::emulate::Emulation;
@@ -26,18 +26,22 @@ use crate::session::{Counter, Session, Stats};
 use crate::syscall::filter::{self, Needs};
 use crate::trace::Trace;
 use crate::tracee::region::Region;
-use crate::tracee::{Cwd, Fs, Mm, Shared, State, Task};
+use crate::tracee::{Fs, Mm, Shared, State, Task};
 use crate::view::{StandIns, View};
 use std::fs::File;
 use std::io::{Error, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use syscalls::Errno;
 
 /// The command, for the front's signal handler.
 static COMMAND: AtomicI32 = AtomicI32::new(0);
 static TERMS: AtomicI32 = AtomicI32::new(0);
+/// The terminal has interrupted the front and, in the same process group, the command.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// The command has died of that.
+static DIED_OF_IT: AtomicBool = AtomicBool::new(false);
 
 /// Runs the session and returns prun's exit status.
 ///
@@ -54,7 +58,7 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
         })
     };
     let (mut news, tell) = pipe()?; // tracer → front
-    let (hear, mut command_is) = pipe()?; // front → tracer
+    let (hear, here_i_am) = pipe()?; // command → tracer
     let (go, give_go) = pipe()?; // tracer → command
     let fork_failed = |e: nix::errno::Errno| {
         Failure::new("fork", "", Error::from(e)).hint(
@@ -65,7 +69,7 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
     // SAFETY: this process has one thread.
     let tracer = match unsafe { nix::unistd::fork() }.map_err(fork_failed)? {
         nix::unistd::ForkResult::Child => {
-            drop((news, command_is, go));
+            drop((news, here_i_am, go));
             let status = trace(
                 config,
                 found,
@@ -82,10 +86,11 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
     // SAFETY: this process has one thread.
     let command = match unsafe { nix::unistd::fork() }.map_err(fork_failed)? {
         nix::unistd::ForkResult::Child => {
-            drop((news, command_is));
+            drop(news);
             let status = config.dialect.own_status(command::start(
                 config,
                 tracer.as_raw(),
+                File::from(OwnedFd::from(here_i_am)),
                 File::from(OwnedFd::from(go)),
             ));
             // SAFETY: ends this process without running what the front registered.
@@ -93,19 +98,26 @@ pub fn run(config: &Config) -> Result<u8, Failure> {
         }
         nix::unistd::ForkResult::Parent { child } => child,
     };
-    drop((go, region));
+    drop((go, here_i_am, region));
     COMMAND.store(command.as_raw(), Ordering::Relaxed);
     handle_signals();
-    if command_is.write_all(&command.as_raw().to_ne_bytes()).is_err() {
-        crate::note!(1, "the tracer has gone");
-    }
-    drop(command_is);
     let status = wait_for(command);
     COMMAND.store(0, Ordering::Relaxed);
     // The tracer says when it has seen the end too, so that nothing it prints comes after prun's own end.
     let mut word = [0; 1];
     match news.read(&mut word) {
-        Ok(1) if word[0] == OVER => Ok(status),
+        Ok(1) if word[0] == OVER => {
+            if DIED_OF_IT.load(Ordering::Relaxed) {
+                // A shell goes on with its loop where a program has made something of Ctrl-C, and stops where one has
+                // died of it: so does prun, which is 130 to the shell in both cases.
+                // SAFETY: integers only; the session is over.
+                unsafe {
+                    libc::signal(libc::SIGINT, libc::SIG_DFL);
+                    libc::raise(libc::SIGINT);
+                }
+            }
+            Ok(status)
+        }
         Ok(1) => Ok(word[0]),
         _ => Err(Failure::new("go on", "", Error::other("the tracer was killed, and the command with it"))
             .hint(advice::about_a_killed_tracer())),
@@ -117,21 +129,32 @@ const OVER: u8 = 0;
 
 /// Waits for the command; stops when it stops, so that the shell sees it.
 fn wait_for(command: nix::unistd::Pid) -> u8 {
+    let mut failed = 0;
     loop {
         let mut raw = 0;
         // SAFETY: `raw` is writable. nix does not know real-time signals.
         let got = unsafe { libc::waitpid(command.as_raw(), &raw mut raw, libc::WUNTRACED) };
         if got < 0 {
-            if crate::sys::errno() == Errno::EINTR {
+            let e = crate::sys::errno();
+            if e == Errno::EINTR {
                 continue;
             }
-            return CANNOT_START;
+            failed += 1;
+            if e == Errno::ECHILD || failed > ptrace::RETRIES {
+                report::say(format_args!("cannot wait for the command: {}", crate::sys::io(e)));
+                return CANNOT_START;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            continue;
         }
         if libc::WIFEXITED(raw) {
             return libc::WEXITSTATUS(raw) as u8;
         }
         if libc::WIFSIGNALED(raw) {
-            return 128 + libc::WTERMSIG(raw) as u8;
+            let signal = libc::WTERMSIG(raw);
+            let interrupted = signal == libc::SIGINT && INTERRUPTED.load(Ordering::Relaxed);
+            DIED_OF_IT.store(interrupted, Ordering::Relaxed);
+            return 128 + signal as u8;
         }
         if libc::WIFSTOPPED(raw) {
             if continued(command) {
@@ -164,6 +187,7 @@ extern "C" fn pass_on(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_v
     unsafe {
         // What the terminal sends (SI_KERNEL) reaches the command's process group by itself.
         if (*info).si_code > 0 && signal != libc::SIGHUP {
+            INTERRUPTED.fetch_or(signal == libc::SIGINT, Ordering::Relaxed);
             return;
         }
         let command = COMMAND.load(Ordering::Relaxed);
@@ -203,6 +227,8 @@ fn trace(config: &Config, found: Capabilities, region: Region, hear: OwnedFd, go
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::setsid();
+        // A trace that has reached RLIMIT_FSIZE must not kill the guest: the write fails instead.
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
     let keep = [region.fd(), hear.as_raw_fd(), go.as_raw_fd(), tell.as_raw_fd(), 2];
     let mut tell = File::from(tell);
@@ -241,9 +267,13 @@ fn close_output() {
 
 /// Closes what the front has open and the tracer has no business with.
 fn close_others(keep: &[i32]) {
+    // A closing that fails is a panic in the standard library; this one's descriptor is among those closed below.
     let listed: Vec<i32> = std::fs::read_dir("/proc/self/fd").map_or_else(
         |_| (0..1024).collect(),
-        |all| all.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect(),
+        |all| {
+            let mut all = std::mem::ManuallyDrop::new(all);
+            all.by_ref().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
+        },
     );
     for fd in listed {
         if !keep.contains(&fd) {
@@ -273,11 +303,28 @@ fn prepare(
     let calls = Counter::default();
     let mut stand_ins = StandIns::new();
     let view = View::new(&config.root, &config.bindings, &mut HostTree::bare(&calls), &mut stand_ins)?;
+    if let Some(e) = crate::sys::unseen::take() {
+        return Err(Failure::new("look at what is to be shown", "", crate::sys::io(e))
+            .hint("the machine or this control group has no memory left, or its disk fails: see dmesg"));
+    }
     // The stand-ins' inodes live as long as the tracer.
     std::mem::forget(stand_ins);
     let (cwd, host_cwd) = starting_directory(config, &view);
-    let secret = crate::sys::random();
     let placement = Arc::new(Placement::new());
+    // That code knows of no identity, and a trace has a line for each call, so there each has to stop; and who is not
+    // trusted finds no door in the filter.
+    let patches = prun_arch::resident::ANY
+        && config.patches
+        && engine == Engine::OneStop
+        && config.identity == identity::Identity::Real
+        && config.hard_links == HardLinks::Hosts
+        && trace.is_none()
+        && !config.confine;
+    let emulation = Emulation::new(config);
+    let complex = patches.then(|| resident::complex(&view, &emulation.kernel_files)).filter(|complex| {
+        // Without room for it calls stop.
+        region.set_resident(&prun_arch::resident::pages(complex)).is_ok()
+    });
     let needs = Needs {
         merged: view.merges(),
         read_only: view.table.any_read_only(),
@@ -286,7 +333,10 @@ fn prepare(
         strict: config.strict,
         missing: found.missing,
         identity: config.identity != identity::Identity::Real,
-        secret,
+        symlinks: config.hard_links != HardLinks::Hosts,
+        prun: [std::process::id(), std::os::unix::process::parent_id()],
+        resident: complex.is_some(),
+        secret: (!config.confine).then(crate::sys::random),
     };
     let tracing = Tracing { engine, needs, order: found.order, code: found.code(), slots: found.slots() };
     let program = if engine == Engine::Plain { vec![] } else { filter::program(&needs) };
@@ -296,7 +346,8 @@ fn prepare(
     let command = i32::from_ne_bytes(pid);
     ptrace::seize(command).map_err(|e| {
         Failure::new("trace the command", "ptrace(PTRACE_SEIZE)", crate::sys::io(e)).hint(
-            "prun may trace a child of the tracer here, and not this one: prun --doctor tells what is around it",
+            "prun may trace a child of the tracer here, and not the tracer's sibling: with kernel.yama.ptrace_scope 1 \
+             prctl(PR_SET_PTRACER) must be allowed by what is around prun (prun --doctor)",
         )
     })?;
     if engine == Engine::Plain {
@@ -315,17 +366,10 @@ fn prepare(
     drop(go);
 
     let mut session = Session::new(view, region, tracing, placement);
-    // Code in the guest knows of no identity, and a trace has a line for each call, so each has to stop.
-    let patches = config.patches && config.identity == identity::Identity::Real;
-    if patches && engine == Engine::OneStop && trace.is_none() {
-        let complex = resident::complex(&session.view);
-        session.region.set_resident(&prun_arch::resident::pages(&complex)).map_err(|e| {
-            Failure::new("write to the memory shared with the guest", "", e)
-                .hint("the machine or this control group has no memory left: end something")
-        })?;
-        session.patches = Some(complex);
-    }
-    session.emulation = Arc::new(Emulation::new(config));
+    session.patches = complex;
+    session.emulation = Arc::new(emulation);
+    session.confine = config.confine;
+    session.region.seal();
     session.trace = trace;
     session.strict = config.strict.then(Arc::default);
     session.identity = Identity::new(config.identity).map(Arc::new);
@@ -333,7 +377,7 @@ fn prepare(
     session.stats.host_calls.add(calls.get());
     let mut tracer = Tracer::new(session, command);
     let slot = tracer.new_slot().unwrap_or(0);
-    let fs = Shared::new(Fs { cwd: Arc::new(Cwd { guest: cwd, dir: OnceLock::new() }) });
+    let fs = Shared::new(Fs::new(cwd));
     let state = if engine == Engine::Plain { State::Starting } else { State::Running };
     let task = Task::new(fs, Shared::new(Mm::default()));
     tracer.begin(Task { tid: command, tgid: command, slot, state, cred, ..task });
@@ -342,7 +386,10 @@ fn prepare(
 
 fn not_started(why: Error) -> Failure {
     Failure::new("start the command", "", why)
-        .hint("the process that was to become the command was killed meanwhile: start it again")
+        .hint(
+            "the process that was to become the command was killed meanwhile, by somebody or by a filter around prun: \
+             start it again, or outside that filter",
+        )
 }
 
 /// From now on the command, which waits for the tracer's word, stops at each of its calls.
@@ -385,8 +432,13 @@ fn starting_directory(config: &Config, view: &View) -> (GuestPath, Vec<u8>) {
         if path.is_empty() || path.len() >= PATH_MAX {
             return Err(Errno::ENOENT);
         }
-        let request =
-            Request { base: base.as_bytes(), path, follow: Follow::Yes, restrict: Restrict::default() };
+        let request = Request {
+            base: base.as_bytes(),
+            path,
+            follow: Follow::Yes,
+            restrict: Restrict::default(),
+            root: b"/",
+        };
         let found = resolver.resolve(&view.table, &mut HostTree::bare(&calls), &request)?;
         let st = if found.void {
             return Err(Errno::ENOENT);
@@ -396,6 +448,7 @@ fn starting_directory(config: &Config, view: &View) -> (GuestPath, Vec<u8>) {
         if st.mode & libc::S_IFMT != libc::S_IFDIR {
             return Err(Errno::ENOTDIR);
         }
+        crate::sys::executable(resolver.host())?;
         let host = resolver.host();
         Ok((GuestPath::new(resolver.guest()), host[..host.len() - 1].to_vec()))
     };
@@ -424,7 +477,8 @@ fn pwd(guest: &GuestPath, moved_to: &[u8]) -> Vec<u8> {
 /// The guest path of a host directory: its own path where the guest finds it there, else one that shows it.
 fn shown_at(view: &View, dir: &[u8]) -> Option<GuestPath> {
     let (mut resolver, calls) = (Resolver::new(), Counter::default());
-    let request = Request { base: b"/", path: dir, follow: Follow::Yes, restrict: Restrict::default() };
+    let request =
+        Request { base: b"/", path: dir, follow: Follow::Yes, restrict: Restrict::default(), root: b"/" };
     let same = dir.len() < PATH_MAX
         && resolver.resolve(&view.table, &mut HostTree::bare(&calls), &request).is_ok_and(|f| !f.void)
         && resolver.host().strip_suffix(b"\0") == Some(dir);
@@ -472,7 +526,7 @@ fn print_stats(all: &[Arc<Stats>]) {
         .collect();
     calls.sort_by_key(|&(number, count)| (std::cmp::Reverse(count), number));
     for (number, count) in calls {
-        let name = syscalls::Sysno::new(number).map_or("?", |s| s.name());
+        let name = prun_arch::Sysno::new(number).map_or("?", |s| s.name());
         report::say(format_args!("{count:>10} {name}"));
     }
 }

@@ -3,13 +3,15 @@
 //! The creator can be killed before its event is looked at. Then nobody says what the child shares, and what it has
 //! is read off /proc instead.
 
+use super::plain::say_abi;
 use super::ptrace;
 use super::{Tracer, onward};
 use crate::path::{Buf, GuestPath, PATH_MAX};
 use crate::sys;
-use crate::tracee::{Cwd, Fs, Mm, Shared, Task, memory};
-use std::sync::{Arc, OnceLock};
-use syscalls::{Errno, Sysno};
+use crate::tracee::region::Home;
+use crate::tracee::{Fs, Mm, Shared, Task, memory};
+use prun_arch::Sysno;
+use syscalls::Errno;
 
 impl Tracer {
     /// fork, vfork or clone has succeeded in the task `tid`: what the child shares follows from the flags.
@@ -20,8 +22,9 @@ impl Tracer {
             // It was taken for an orphan.
             return ptrace::resume(tid, onward(&self.session, parent), 0);
         }
-        let regs = ptrace::regs(tid)?;
-        let flags = match (event, Sysno::new(regs.number() as usize)) {
+        let mut regs = ptrace::regs(tid)?;
+        say_abi(tid, &mut regs);
+        let flags = match (event, regs.call()) {
             (_, Some(Sysno::clone)) => regs.args()[0],
             (_, Some(Sysno::clone3)) => memory::word(tid, regs.args()[0]).unwrap_or(0),
             (libc::PTRACE_EVENT_VFORK, _) => libc::CLONE_VM as u64,
@@ -31,7 +34,8 @@ impl Tracer {
         let fs = if has(libc::CLONE_FS) {
             parent.fs.clone()
         } else {
-            Shared::new(Fs { cwd: Arc::clone(&parent.fs.lock().cwd) })
+            let copy: Fs = parent.fs.lock().clone();
+            Shared::new(copy)
         };
         let mm = if has(libc::CLONE_VM) {
             parent.mm.clone()
@@ -46,14 +50,23 @@ impl Tracer {
             self.team.watch();
         }
         let heat = parent.heat;
-        let private = parent.private;
+        let home = parent.home;
         let cred = parent.cred.clone();
-        self.born(Task { tid: child, tgid, private, cred, ..Task::new(fs, mm) })?;
+        let unborn = self.unborn.remove(&child).is_some();
+        if self.strangers && !unborn && !ptrace::is_ours(child) {
+            // Killed, and its end heard of, before this: nothing more will be.
+            self.strangers = false;
+            if let Some(pin) = pin {
+                self.team.placement.forget(&pin);
+            }
+            return ptrace::resume(tid, onward, 0);
+        }
+        self.born(Task { tid: child, tgid, home, cred, ..Task::new(fs, mm) })?;
         if let Some(new) = self.tasks.get_mut(&child) {
             (new.pin, new.heat) = (pin, heat);
         }
-        if self.unborn.remove(&child).is_some() {
-            self.go(child)?;
+        if unborn && let Err(e) = self.go(child) {
+            self.give_up(child, e);
         }
         ptrace::resume(tid, onward, 0)
     }
@@ -63,7 +76,8 @@ impl Tracer {
         let Some(slot) = self.new_slot() else {
             crate::note!(
                 0,
-                "task {tid} is killed: a session has at most {} tasks",
+                "task {tid} is killed: a session has at most {} tasks, and without memfd_create(2) fewer where /dev/shm and \
+                 $TMPDIR are full; free room there, or start what it is for in a session of its own",
                 prun_arch::layout::SLOT_COUNT
             );
             ptrace::kill(tid);
@@ -79,10 +93,7 @@ impl Tracer {
         for tid in waiting {
             match self.take_in_orphan(tid) {
                 Ok(()) | Err(Errno::ESRCH) => {}
-                Err(e) => {
-                    crate::note!(0, "task {tid} is killed: {}", sys::io(e));
-                    ptrace::kill(tid);
-                }
+                Err(e) => self.give_up(tid, e),
             }
         }
     }
@@ -102,14 +113,26 @@ impl Tracer {
             Err(_) => false,
         };
         let cwd = GuestPath::new(if shown { guest.as_bytes() } else { b"/" });
-        let fs = Shared::new(Fs { cwd: Arc::new(Cwd { guest: cwd, dir: OnceLock::new() }) });
+        let fs = Shared::new(Fs::new(cwd));
         let maps = std::fs::read_to_string(format!("/proc/{tid}/maps")).unwrap_or_default();
-        let window = format!("{:x}-", prun_arch::WINDOW);
+        // Where it has prun's memory: at one of few places.
+        let windows = [&[prun_arch::WINDOW][..], &prun_arch::LOW_WINDOWS].concat();
+        let home = windows.into_iter().find_map(|window| {
+            let starts = [window, window + prun_arch::layout::SLOTS].map(|at| format!("{at:x}-"));
+            let is_it = |l: &&str| starts.iter().any(|s| l.trim_start_matches('0').starts_with(s));
+            let line = maps.lines().find(is_it)?;
+            Some(Home { window, private: !line.contains("memfd:") })
+        });
         // Its creator has ended, and so nobody says what it was; what the session began with is the safe answer
         // only as long as nobody has given anything up, so its host parent's is preferred.
         let cred = self.session.identity.as_ref().map(|i| i.of(creator).unwrap_or_else(|| i.first()));
-        let private = maps.lines().any(|l| l.starts_with(&window) && !l.contains("memfd:"));
-        self.born(Task { tid, tgid, private, cred, ..Task::new(fs, Shared::new(Mm::default())) })?;
+        self.born(Task {
+            tid,
+            tgid,
+            home: home.unwrap_or_default(),
+            cred,
+            ..Task::new(fs, Shared::new(Mm::default()))
+        })?;
         self.go(tid)
     }
 

@@ -6,7 +6,8 @@
 //! calls in a row ("hot") is therefore *pinned*: its affinity is narrowed to the CPU of its tracer thread, which is
 //! narrowed to the same one; so is a program that has just been started, which begins with such a burst. The keeper
 //! thread ([`super::team`]) looks at every pinned task once a millisecond and gives those their affinity back that
-//! have not called since: a task that computes or sleeps is free again.
+//! have not called since: a task that computes or sleeps is free again. Where several are busy and all have been silent, their
+//! CPU has been another program's, and they are given a few milliseconds more.
 //!
 //! The guest never sees it: sched_getaffinity(2) and sched_setaffinity(2) stop, and first the task they are about
 //! gets its own affinity back; opening `/proc/PID/status`, which names it too, frees everybody and keeps everybody
@@ -21,15 +22,27 @@ use std::time::{Duration, Instant};
 /// A set of CPUs.
 pub type CpuSet = libc::cpu_set_t;
 
-/// Calls in a row, each within [`GAP`] of the one before, that make a task hot.
+/// How many times as long a build without optimisation takes for a stop: what is told by the time between calls, or by calls
+/// in a time, is told by it in both builds.
+pub const SLOWNESS: u32 = if cfg!(debug_assertions) { 5 } else { 1 };
+/// Calls in a row, see [`in_a_row`], that make a task hot.
 pub const HOT: u32 = 16;
-/// See [`HOT`].
-pub const GAP: Duration = Duration::from_micros(200);
+/// The time within which the next call comes, and what each event of the tracer in between may add: who waits for its turn
+/// is not slow for that.
+const GAP: Duration = Duration::from_micros(200 * SLOWNESS as u64);
+const TURN: Duration = Duration::from_micros(10 * SLOWNESS as u64);
 /// How long nobody is pinned after somebody may have looked.
 const QUIET: Duration = Duration::from_millis(100);
-/// Calls in a millisecond that show a task is busy, and milliseconds after which two of them are too many for one CPU.
+/// Calls between two looks that show a task is busy, and looks after which two of them are too many for one CPU.
 const BUSY_CALLS: u32 = 20;
-const BUSY_TICKS: u32 = 3;
+const BUSY_LOOKS: u32 = 3;
+/// Looks for which busy tasks of one CPU may all be silent at once: then something else has their CPU, and they go on after.
+const SILENT_LOOKS: u32 = 8;
+
+/// Whether a call that comes `gap` after the one before, while its tracer thread handled `events`, follows upon it.
+pub fn in_a_row(gap: Duration, events: u64) -> bool {
+    gap < GAP + TURN * u32::try_from(events).unwrap_or(u32::MAX).min(1000)
+}
 
 /// Where a pinned task stands.
 const PINNED: u8 = 0;
@@ -74,7 +87,41 @@ impl Pin {
 struct Watched {
     pin: Arc<Pin>,
     seen: u32,
+    /// Looks at which it was busy, less those since then at which it was not.
     busy: u32,
+    /// Looks in a row without a call.
+    silent: u32,
+}
+
+impl Watched {
+    fn new_calls(&self) -> u32 {
+        self.pin.beats.load(Ordering::Relaxed).wrapping_sub(self.seen)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.busy >= BUSY_LOOKS
+    }
+}
+
+/// What one member's pinned tasks have done since the last look.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
+    calls: u32,
+    callers: u32,
+    /// Tasks that were busy before.
+    busy: usize,
+}
+
+impl Work {
+    /// Calls that make one of them busy. Where many share a tracer, nobody makes as many as a busy one does alone; but all
+    /// together do, and who has a good part of them is busy.
+    fn enough(self) -> u32 {
+        if self.calls >= 2 * BUSY_CALLS {
+            BUSY_CALLS.min(self.calls / (2 * self.callers)).max(1)
+        } else {
+            BUSY_CALLS
+        }
+    }
 }
 
 /// Who is pinned.
@@ -130,7 +177,7 @@ impl Placement {
             state: AtomicU8::new(PINNED),
             move_to: AtomicI32::new(-1),
         });
-        self.watched().push(Watched { pin: Arc::clone(&pin), seen: 0, busy: 0 });
+        self.watched().push(Watched { pin: Arc::clone(&pin), seen: 0, busy: 0, silent: 0 });
         pin
     }
 
@@ -211,22 +258,34 @@ impl Placement {
         self.watched().retain(|w| !Arc::ptr_eq(&w.pin, pin));
     }
 
-    /// The keeper's look, once a millisecond: frees who has not called, and finds who should change hands.
+    /// The keeper's look, once a tick: frees who has not called, and finds who should change hands.
     /// `threads` are the members' thread ids.
     pub fn look(&self, threads: &[i32]) -> Look {
         let mut watched = self.watched();
+        let mut work = [Work::default(); super::team::MOST];
+        for w in watched.iter() {
+            let (calls, of) = (w.new_calls(), &mut work[w.pin.member]);
+            of.calls = of.calls.saturating_add(calls);
+            of.callers += u32::from(calls > 0);
+            of.busy += usize::from(w.is_busy());
+        }
         let mut load = [0usize; super::team::MOST];
         let mut held = [false; super::team::MOST];
         watched.retain_mut(|w| {
-            let beats = w.pin.beats.load(Ordering::Relaxed);
-            let calls = beats.wrapping_sub(w.seen);
-            w.seen = beats;
-            if calls == 0 {
-                w.pin.free(FREED);
-                return false;
+            let (calls, of) = (w.new_calls(), work[w.pin.member]);
+            w.seen = w.seen.wrapping_add(calls);
+            if calls > 0 {
+                w.silent = 0;
+                let busy = calls >= of.enough();
+                w.busy = if busy { (w.busy + 1).min(2 * BUSY_LOOKS) } else { w.busy.saturating_sub(1) };
+            } else {
+                w.silent += 1;
+                if of.calls > 0 || of.busy < 2 || w.silent > SILENT_LOOKS {
+                    w.pin.free(FREED);
+                    return false;
+                }
             }
-            w.busy = if calls >= BUSY_CALLS { w.busy + 1 } else { 0 };
-            load[w.pin.member] += usize::from(w.busy >= BUSY_TICKS);
+            load[w.pin.member] += usize::from(w.is_busy());
             held[w.pin.member] = true;
             true
         });
@@ -240,10 +299,10 @@ impl Placement {
         }
         let limit = self.cpus.len().min(super::team::MOST);
         let idle = (0..limit).find(|&m| load[m] == 0);
-        let most = (0..limit).max_by_key(|&m| load[m]).filter(|&m| load[m] > 1);
+        let most = (0..limit).max_by_key(|&m| load[m]).filter(|&m| load[m] > 1 && work[m].calls > 0);
         let wants = most.and(idle);
         if let (Some(from), Some(to)) = (most, wants)
-            && let Some(w) = watched.iter_mut().rev().find(|w| w.pin.member == from && w.busy >= BUSY_TICKS)
+            && let Some(w) = watched.iter_mut().rev().find(|w| w.pin.member == from && w.is_busy())
         {
             w.pin.move_to.store(to as i32, Ordering::Relaxed);
             w.busy = 0;
@@ -303,4 +362,81 @@ fn add(set: &mut CpuSet, cpu: usize) {
 fn members(set: &CpuSet) -> Vec<usize> {
     // SAFETY: every index is inside the set.
     (0..8 * size_of::<CpuSet>()).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, set) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No task has this number, so that nothing is pinned in earnest.
+    const NOBODY: i32 = i32::MAX;
+
+    fn two_cpus(tasks: usize) -> (Placement, Vec<Arc<Pin>>) {
+        let placement = Placement { cpus: vec![0, 1], ..Placement::new() };
+        let pins = (0..tasks).map(|_| placement.watch(NOBODY, 0, only(0))).collect();
+        (placement, pins)
+    }
+
+    fn call(pin: &Pin, times: u32) {
+        (0..times).for_each(|_| assert!(pin.beat()));
+    }
+
+    /// Looks after each of which every task has made `calls`; the look at which one is to change hands.
+    fn until_spread(placement: &Placement, pins: &[Arc<Pin>], calls: u32, looks: usize) -> Option<usize> {
+        (1..=looks).find(|_| {
+            pins.iter().for_each(|pin| call(pin, calls));
+            placement.look(&[0]).wants.is_some()
+        })
+    }
+
+    #[test]
+    fn busy_tasks_of_one_member_are_spread() {
+        let (placement, pins) = two_cpus(2);
+        assert_eq!(until_spread(&placement, &pins, 20, 10), Some(3));
+        assert_eq!(pins.iter().filter(|pin| pin.takes_over() == Some(1)).count(), 1);
+        // Many share what one tracer can do.
+        let (placement, pins) = two_cpus(32);
+        assert_eq!(until_spread(&placement, &pins, 4, 10), Some(3));
+    }
+
+    #[test]
+    fn few_calls_are_not_spread() {
+        let (placement, pins) = two_cpus(2);
+        assert_eq!(until_spread(&placement, &pins, 19, 100), None);
+        let (placement, pins) = two_cpus(1);
+        assert_eq!(until_spread(&placement, &pins, 1000, 100), None);
+        // One busy, one that has a call now and then.
+        let (placement, pins) = two_cpus(2);
+        for _ in 0..100 {
+            call(&pins[0], 200);
+            call(&pins[1], 2);
+            assert_eq!(placement.look(&[0]).wants, None);
+        }
+    }
+
+    #[test]
+    fn pauses_that_all_have_in_common_do_not_count() {
+        // Not known as busy yet, they are free after the first look in vain.
+        let (placement, pins) = two_cpus(2);
+        assert_eq!(until_spread(&placement, &pins, 20, 2), None);
+        assert_eq!(placement.look(&[0]), Look { pinned: 0, wants: None });
+        let (placement, pins) = two_cpus(3);
+        assert_eq!(until_spread(&placement, &pins, 20, 3), Some(3));
+        for _ in 0..SILENT_LOOKS {
+            assert_eq!(placement.look(&[0]).pinned, 3);
+        }
+        assert_eq!(placement.look(&[0]).pinned, 0);
+        // One alone, or one of several that go on, is free at once.
+        let (placement, pins) = two_cpus(3);
+        assert_eq!(until_spread(&placement, &pins, 20, 3), Some(3));
+        call(&pins[0], 5);
+        assert_eq!(placement.look(&[0]).pinned, 1);
+    }
+
+    #[test]
+    fn who_waits_for_its_turn_still_calls_in_a_row() {
+        assert!(in_a_row(GAP - TURN, 0) && !in_a_row(GAP, 0));
+        assert!(in_a_row(GAP + TURN * 40, 50) && !in_a_row(GAP + TURN * 60, 50));
+        assert!(!in_a_row(Duration::from_secs(1), u64::MAX));
+    }
 }

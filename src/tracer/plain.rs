@@ -12,8 +12,9 @@
 use super::{Engine, Tracer, finish, ptrace};
 use crate::syscall::filter::{self, Decision};
 use crate::tracee::{State, memory};
-use prun_arch::{AUDIT_ARCH, NATIVE_CALL, Regs};
-use syscalls::{Errno, Sysno};
+use prun_arch::abi::Abi;
+use prun_arch::{ABI, ABIS, NATIVE_CALL, Regs, Sysno};
+use syscalls::Errno;
 
 impl Tracer {
     /// A stop at a call's beginning or end.
@@ -32,23 +33,23 @@ impl Tracer {
         if !task.inside {
             return self.exit_stop(tid);
         }
-        let regs = ptrace::call_regs(tid)?;
+        let mut regs = ptrace::call_regs(tid)?;
         let on = ptrace::Resume::ToExit;
         match task.state {
-            State::Starting if regs.number() == Sysno::execve as u32 => task.state = State::Running,
+            State::Starting if regs.call() == Some(Sysno::execve) => task.state = State::Running,
             State::Starting => return ptrace::resume(tid, on, 0),
             State::Loading(_) => return self.entry_stop(tid, regs),
             _ => {}
         }
         let unknown = -i64::from(Errno::ENOSYS.into_raw());
-        if self.is_foreign(tid, &regs) {
+        let Some(abi) = self.settled(tid, &mut regs) else {
             return finish(tid, Engine::Plain, regs, unknown);
-        }
+        };
         // No code of prun's makes calls in these tasks: nothing comes from its window.
-        match filter::decide(regs.number(), &regs.args(), 0, &self.session.tracing.needs) {
+        match filter::decide(abi, regs.number(), &regs.args(), 0, &self.session.tracing.needs) {
             Decision::Allow => ptrace::resume(tid, on, 0),
             Decision::Unknown => {
-                self.unknown(regs.number());
+                self.unknown(abi, regs.number());
                 finish(tid, Engine::Plain, regs, unknown)
             }
             Decision::Stop => self.entry_stop(tid, regs),
@@ -57,32 +58,48 @@ impl Tracer {
 }
 
 impl Tracer {
-    /// Whether the call is one of another ABI; `--strict` hears of it.
-    pub(super) fn is_foreign(&self, tid: i32, regs: &Regs) -> bool {
-        let foreign = !native(tid, regs);
-        if let (true, Some(strict)) = (foreign, &self.session.strict) {
-            strict.foreign();
+    /// Says in a call's registers which ABI it is of; `None` for one that prun does not translate, of which `--strict`
+    /// hears.
+    pub(super) fn settled(&self, tid: i32, regs: &mut Regs) -> Option<Abi> {
+        let abi = abi_of(tid, regs);
+        match abi {
+            Some(abi) => regs.set_abi(abi),
+            None => {
+                if let Some(strict) = &self.session.strict {
+                    strict.foreign();
+                }
+            }
         }
-        foreign
+        abi
     }
 
     /// A call of no known number is about to be refused: `--strict` hears of it.
-    pub(super) fn unknown(&self, number: u32) {
+    pub(super) fn unknown(&self, abi: Abi, number: u32) {
         if let Some(strict) = &self.session.strict {
-            strict.refused(number, Errno::ENOSYS);
+            strict.refused(abi, number, Errno::ENOSYS);
         }
     }
 }
 
-/// Whether the call is one of the native ABI.
-fn native(tid: i32, regs: &Regs) -> bool {
+/// The ABI of the call that a task is stopped in, by the kernel's word; `None` if prun knows none such.
+pub(super) fn abi_of(tid: i32, regs: &Regs) -> Option<Abi> {
     match ptrace::call_arch(tid) {
-        Ok(arch) => arch == AUDIT_ARCH,
+        Ok(arch) => ABIS.iter().copied().find(|abi| abi.audit() == arch),
         Err(_) => {
             let mut code = [0; NATIVE_CALL.len()];
             let at = regs.ip().wrapping_sub(code.len() as u64);
             // A call from a page that may only be executed: no old kernel has a CPU that can do that.
-            memory::read(tid, at, &mut code).is_err() || code == NATIVE_CALL
+            let native = memory::read(tid, at, &mut code).is_err() || code == NATIVE_CALL;
+            if native && !regs.is_32bit() { Some(ABI) } else { ABIS.get(1).copied() }
         }
+    }
+}
+
+/// Says in the registers of a task that is inside a call which ABI it is of.
+pub(super) fn say_abi(tid: i32, regs: &mut Regs) {
+    if regs.apparent_abi().is_none()
+        && let Some(abi) = abi_of(tid, regs)
+    {
+        regs.set_abi(abi);
     }
 }

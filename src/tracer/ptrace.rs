@@ -4,14 +4,18 @@
 //! callers take it for "died", and wait for the notice.
 #![allow(unsafe_code)]
 
+#[cfg(debug_assertions)]
+mod old_order;
+
 use crate::cost::{self, Kind};
-use prun_arch::Regs;
+use prun_arch::{NarrowFrame, Regs};
 use syscalls::Errno;
 
-fn request(op: libc::c_uint, tid: i32, addr: u64, data: u64) -> Result<i64, Errno> {
+/// `op` is a word, as its type is another in each C library.
+fn request(op: u64, tid: i32, addr: u64, data: u64) -> Result<i64, Errno> {
     cost::count(Kind::Ptrace, 1);
     // SAFETY: each caller passes what its request takes; pointers are to live objects of the right type.
-    let got = unsafe { libc::ptrace(op, tid, addr, data) };
+    let got = unsafe { libc::syscall(libc::SYS_ptrace, op, i64::from(tid), addr, data) };
     if got == -1 { Err(crate::sys::errno()) } else { Ok(got) }
 }
 
@@ -29,7 +33,31 @@ const OPTIONS: i32 = libc::PTRACE_O_TRACESECCOMP
 /// # Errors
 /// `EPERM` where the host refuses ptrace.
 pub fn seize(tid: i32) -> Result<(), Errno> {
-    request(libc::PTRACE_SEIZE, tid, 0, OPTIONS as u64).map(drop)
+    request(libc::PTRACE_SEIZE as u64, tid, 0, OPTIONS as u64).map(drop)
+}
+
+/// `NT_PRSTATUS` of `<linux/elf.h>`.
+const NT_PRSTATUS: u64 = 1;
+
+/// The first `len` bytes of the registers; how many there were.
+fn get(tid: i32, regs: &mut Regs, len: usize) -> Result<usize, Errno> {
+    let mut part = libc::iovec { iov_base: (&raw mut regs.0).cast(), iov_len: len };
+    request(libc::PTRACE_GETREGSET as u64, tid, NT_PRSTATUS, &raw mut part as u64)?;
+    Ok(part.iov_len)
+}
+
+fn set(tid: i32, regs: &Regs, len: usize) -> Result<(), Errno> {
+    let put = |note, base: *const libc::c_void, len| {
+        let part = libc::iovec { iov_base: base.cast_mut(), iov_len: len };
+        request(libc::PTRACE_SETREGSET as u64, tid, note, &raw const part as u64).map(drop)
+    };
+    let mut room = [0; size_of::<NarrowFrame>() / 4];
+    let (base, len) = regs.given(&mut room, len);
+    put(NT_PRSTATUS, base, len)?;
+    match regs.apart() {
+        Some((note, value)) => put(note, (&raw const value).cast(), size_of_val(&value)),
+        None => Ok(()),
+    }
 }
 
 /// Registers of a stopped tracee.
@@ -37,9 +65,15 @@ pub fn seize(tid: i32) -> Result<(), Errno> {
 /// # Errors
 /// `ESRCH`.
 pub fn regs(tid: i32) -> Result<Regs, Errno> {
-    // SAFETY: all-zero bytes are a valid register set.
-    let mut regs: Regs = unsafe { std::mem::zeroed() };
-    request(libc::PTRACE_GETREGS, tid, 0, &raw mut regs as u64)?;
+    let mut regs = Regs::zeroed();
+    match prun_arch::WHOLE {
+        Some([get, _]) => drop(request(get, tid, 0, (&raw mut regs.0) as u64)?),
+        None => {
+            let len = get(tid, &mut regs, prun_arch::CALL_REGS_READ)?;
+            regs.took(len);
+        }
+    }
+    regs.set_abi(regs.apparent_abi().unwrap_or(prun_arch::ABI));
     Ok(regs)
 }
 
@@ -48,38 +82,45 @@ pub fn regs(tid: i32) -> Result<Regs, Errno> {
 /// # Errors
 /// `ESRCH`.
 pub fn set_regs(tid: i32, regs: &Regs) -> Result<(), Errno> {
-    request(libc::PTRACE_SETREGS, tid, 0, std::ptr::from_ref(regs) as u64).map(drop)
+    match prun_arch::WHOLE {
+        Some([_, set]) => request(set, tid, 0, (&raw const regs.0) as u64).map(drop),
+        None => set(tid, regs, size_of_val(&regs.0)),
+    }
 }
 
-/// `NT_PRSTATUS` of `<linux/elf.h>`.
-const NT_PRSTATUS: u64 = 1;
-
-/// The registers that a system call is made of, up to the instruction pointer; the others read as zero.
+/// The registers that a system call is made of, up to the instruction pointer and what tells its ABI; the others read as
+/// zero.
 ///
-/// A third of the price of all: segment bases are left alone (`genregs_get()` of `arch/x86/kernel/ptrace.c`).
+/// On x86 a third of the price of all: segment bases are left alone (`genregs_get()` of `arch/x86/kernel/ptrace.c`). A tracee
+/// in 32-bit code has another set there (`task_user_regset_view()`), which is shorter: then all are read.
 ///
 /// # Errors
 /// `ESRCH`.
 pub fn call_regs(tid: i32) -> Result<Regs, Errno> {
-    // SAFETY: all-zero bytes are a valid register set.
-    let mut regs: Regs = unsafe { std::mem::zeroed() };
-    let mut part = libc::iovec { iov_base: (&raw mut regs).cast(), iov_len: prun_arch::CALL_REGS };
-    request(libc::PTRACE_GETREGSET, tid, NT_PRSTATUS, &raw mut part as u64)?;
+    let mut regs = Regs::zeroed();
+    let len = get(tid, &mut regs, prun_arch::CALL_REGS_READ)?;
+    if !regs.took(len) {
+        let mut all = self::regs(tid)?;
+        all.set_whole();
+        return Ok(all);
+    }
+    regs.set_abi(regs.apparent_abi().unwrap_or(prun_arch::ABI));
     Ok(regs)
 }
 
-/// Sets the registers that [`call_regs`] reads, and no others.
+/// Sets the registers that [`call_regs`] reads, and no others; `before` are those that the tracee has.
 ///
 /// # Errors
 /// `ESRCH`.
-pub fn set_call_regs(tid: i32, regs: &Regs) -> Result<(), Errno> {
-    let base = std::ptr::from_ref(regs).cast_mut().cast();
-    let part = libc::iovec { iov_base: base, iov_len: prun_arch::CALL_REGS };
-    request(libc::PTRACE_SETREGSET, tid, NT_PRSTATUS, &raw const part as u64).map(drop)
+pub fn set_call_regs(tid: i32, before: &Regs, regs: &Regs) -> Result<(), Errno> {
+    if before.is_whole() {
+        return set_regs(tid, regs);
+    }
+    set(tid, regs, prun_arch::CALL_REGS)
 }
 
 /// `PTRACE_GET_SYSCALL_INFO` and the bytes of its answer (Linux 6.18), which libc has for some targets only.
-const GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+const GET_SYSCALL_INFO: u64 = 0x420e;
 const SYSCALL_INFO_LEN: usize = 88;
 
 /// The ABI of the call that a tracee is stopped at: an `AUDIT_ARCH_…` number.
@@ -109,12 +150,16 @@ pub enum Resume {
 /// # Errors
 /// `ESRCH`.
 pub fn resume(tid: i32, how: Resume, signal: i32) -> Result<(), Errno> {
+    #[cfg(debug_assertions)]
+    if old_order::resumed(tid, how) {
+        return Ok(());
+    }
     let op = match how {
         Resume::Run => libc::PTRACE_CONT,
         Resume::ToExit => libc::PTRACE_SYSCALL,
         Resume::Listen => libc::PTRACE_LISTEN,
     };
-    request(op, tid, 0, signal as u64).map(drop)
+    request(op as u64, tid, 0, signal as u64).map(drop)
 }
 
 /// Lets a stopped tracee go on untraced.
@@ -122,7 +167,7 @@ pub fn resume(tid: i32, how: Resume, signal: i32) -> Result<(), Errno> {
 /// # Errors
 /// `ESRCH`.
 pub fn detach(tid: i32) -> Result<(), Errno> {
-    request(libc::PTRACE_DETACH, tid, 0, 0).map(drop)
+    request(libc::PTRACE_DETACH as u64, tid, 0, 0).map(drop)
 }
 
 /// Stops a running tracee, wherever it is.
@@ -130,12 +175,12 @@ pub fn detach(tid: i32) -> Result<(), Errno> {
 /// # Errors
 /// `ESRCH`.
 pub fn interrupt(tid: i32) -> Result<(), Errno> {
-    request(libc::PTRACE_INTERRUPT, tid, 0, 0).map(drop)
+    request(libc::PTRACE_INTERRUPT as u64, tid, 0, 0).map(drop)
 }
 
 /// `PTRACE_GETSIGMASK` and `PTRACE_SETSIGMASK` (Linux 3.11), which libc lacks on some targets.
-const GETSIGMASK: libc::c_uint = 0x420a;
-const SETSIGMASK: libc::c_uint = 0x420b;
+const GETSIGMASK: u64 = 0x420a;
+const SETSIGMASK: u64 = 0x420b;
 
 /// Signals that a stopped tracee has blocked.
 ///
@@ -161,7 +206,7 @@ pub fn set_signal_mask(tid: i32, mask: u64) -> Result<(), Errno> {
 /// `ESRCH`.
 pub fn message(tid: i32) -> Result<u64, Errno> {
     let mut message = 0u64;
-    request(libc::PTRACE_GETEVENTMSG, tid, 0, &raw mut message as u64)?;
+    request(libc::PTRACE_GETEVENTMSG as u64, tid, 0, &raw mut message as u64)?;
     Ok(message)
 }
 
@@ -200,7 +245,8 @@ pub fn poke(tid: i32, at: u64, bytes: &[u8]) -> Result<(), Errno> {
             super::super::tracee::memory::read(tid, at, &mut word)?;
         }
         word[..chunk.len()].copy_from_slice(chunk);
-        request(libc::PTRACE_POKEDATA, tid, at, u64::from_ne_bytes(word)).map_err(|_| Errno::EFAULT)?;
+        request(libc::PTRACE_POKEDATA as u64, tid, at, u64::from_ne_bytes(word))
+            .map_err(|_| Errno::EFAULT)?;
     }
     Ok(())
 }
@@ -233,6 +279,8 @@ pub enum Whom {
     AnyNow,
     /// This one.
     One(i32),
+    /// This one, without waiting.
+    OneNow(i32),
 }
 
 /// What came of waiting.
@@ -248,21 +296,58 @@ pub enum Waited {
 
 /// wait4(2).
 pub fn wait(whom: Whom) -> Waited {
+    #[cfg(debug_assertions)]
+    if let Some(owed) = old_order::owed(whom) {
+        return owed;
+    }
+    let waited = wait_for_real(whom);
+    #[cfg(debug_assertions)]
+    let waited = old_order::seen(waited);
+    waited
+}
+
+fn wait_for_real(whom: Whom) -> Waited {
     let (pid, flags) = match whom {
         Whom::Any => (-1, 0),
         Whom::AnyNow => (-1, libc::WNOHANG),
         Whom::One(tid) => (tid, 0),
+        Whom::OneNow(tid) => (tid, libc::WNOHANG),
     };
     cost::count(Kind::Wait, 1);
-    let mut raw = 0;
-    // SAFETY: `raw` is writable.
-    let tid = unsafe { libc::waitpid(pid, &raw mut raw, flags | libc::__WALL | libc::__WNOTHREAD) };
-    match tid {
-        0 => Waited::Nobody,
-        tid if tid > 0 => Waited::Event(tid, decode(raw)),
-        _ if crate::sys::errno() == Errno::EINTR => Waited::Interrupted,
-        _ => Waited::Nobody,
+    for _ in 0..RETRIES {
+        let mut raw = 0;
+        // SAFETY: `raw` is writable.
+        let tid = unsafe { libc::waitpid(pid, &raw mut raw, flags | libc::__WALL | libc::__WNOTHREAD) };
+        match tid {
+            0 => return Waited::Nobody,
+            tid if tid > 0 => return Waited::Event(tid, decode(raw)),
+            _ => match crate::sys::errno() {
+                Errno::EINTR => return Waited::Interrupted,
+                Errno::ECHILD => return Waited::Nobody,
+                // Not an answer: nobody who is stopped may be forgotten.
+                _ => std::thread::sleep(std::time::Duration::from_millis(1)),
+            },
+        }
     }
+    // Without it there is no tracer; whom it traces ends with it.
+    crate::report::say(format_args!("cannot wait for the guest: {}", crate::sys::io(crate::sys::errno())));
+    std::process::exit(i32::from(crate::error::CANNOT_START));
+}
+
+/// How often wait4(2) may fail in a row for no reason of its own.
+pub const RETRIES: u32 = 1000;
+
+/// Whether this thread still has the tracee `tid` or its end to hear of.
+pub fn is_ours(tid: i32) -> bool {
+    let flags =
+        libc::WEXITED | libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL | libc::__WNOTHREAD;
+    cost::count(Kind::Wait, 1);
+    // SAFETY: all-zero bytes are a valid siginfo, which is writable; WNOWAIT leaves the news where it is.
+    let done = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_PID, tid as libc::id_t, &raw mut info, flags)
+    };
+    done == 0 || crate::sys::errno() != Errno::ECHILD
 }
 
 /// The next event of one tracee; `None` when there is no such tracee.

@@ -4,9 +4,10 @@
 //! one thread: nobody else can be between the two instructions that are written over. It must lie in a private
 //! mapping, so that what is written is this program's alone. `PRUN_PATCH=0` leaves every program's code as it is.
 //!
-//! Which names are simple follows from the view: no binding is called so, there is no made-up directory and nothing
-//! read-only (`Call::is_local` in [`crate::syscall`] says the same of a call that has stopped).
+//! Which names are simple follows from the view: no binding is called so, nor a file that names the kernel where that has
+//! another name (`-k`), there is no made-up directory and nothing read-only (`Call::is_local` in [`crate::syscall`] says the same of a call that has stopped).
 
+use crate::emulate::uname::KernelFiles;
 use crate::session::Session;
 use crate::tracee::{Site, Task, memory};
 use crate::view::View;
@@ -17,19 +18,24 @@ use prun_arch::{Regs, resident};
 const OFTEN: u32 = 8;
 
 /// What the tracer has to look at in this view.
-pub fn complex(view: &View) -> Complex {
+pub fn complex(view: &View, kernel: &KernelFiles) -> Complex {
     let mut all = Complex::default();
     if view.table.any_placeholder() || view.table.any_read_only() {
         all.names = [u64::MAX; 4];
     }
     view.table.names().filter_map(|name| name.first()).for_each(|&byte| add(&mut all.names, byte));
+    kernel.initials().for_each(|byte| add(&mut all.names, byte));
     view.merged_inodes().for_each(|inode| add(&mut all.listings, inode as u8));
     all
 }
 
 /// A call has stopped and goes on as it was: perhaps its site need not stop again.
 pub(super) fn consider(session: &Session, task: &mut Task, regs: &Regs) {
-    let Some(complex) = session.patches.as_ref().filter(|_| !task.private) else { return };
+    let Some(complex) =
+        session.patches.as_ref().filter(|_| !task.home.private && regs.abi() == prun_arch::ABI)
+    else {
+        return;
+    };
     let path = &session.text[..];
     let path = &path[..memchr::memchr(0, path).unwrap_or(0)];
     if !resident::serves(regs.number(), &regs.args(), path, complex) || resident::stub_of(regs).is_some() {
@@ -40,7 +46,7 @@ pub(super) fn consider(session: &Session, task: &mut Task, regs: &Regs) {
     let mut mm = task.mm.lock();
     let next = mm.sites.iter().filter(|s| s.number == regs.number() && s.stub.is_some()).count();
     let Some(site) = mm.sites.iter_mut().find(|s| s.ret == regs.ip()) else {
-        if mm.sites.len() < resident::COUNT {
+        if (0..resident::COUNT).contains(&mm.sites.len()) {
             mm.sites.push(Site { ret: regs.ip(), number: regs.number(), calls: 0, stub: None });
         }
         return;

@@ -2,28 +2,55 @@
 //!
 //! A tracee belongs to the thread that attached to it, and so do its children: only that thread may make ptrace(2)
 //! requests for it. A session begins with one thread, the first *member*. When the keeper finds that a member has
-//! two busy tracees while a CPU has none ([`placement`](super::placement)), another member takes one over
+//! two busy tracees while a CPU has none ([`placement`]), another member takes one over
 //! ([`handoff`](super::handoff)); the thread for it is started when it is first needed.
 //!
 //! The keeper sleeps while there is nothing to watch: nobody pinned, no mail under way, nobody waiting for one
 //! tracee only ([`Tracer`](super::Tracer)'s focus).
+//!
+//! # Memory that threads share
+//!
+//! No weak memory order can be seen, because every datum that is more than one word is behind a lock, and every word
+//! that is read without one stands alone:
+//!
+//! * **Locks.** [`Shared`](crate::tracee::Shared) (cwd, memory of tasks), the [`Directory`], inboxes, the list of
+//!   members, [`Placement`]'s list, sockets, records of owners. No lock is taken while another is held, but for
+//!   [`Team::grow`] (members, then recruit) and [`Team::ended`] (members, then an inbox), whose order nobody turns
+//!   round: so none waits for itself in a circle. None is held over a stop.
+//! * **A task** is owned: its `Box<Task>` is in one member's map, or in one piece of mail. [`Mail::Adopt`] moves it
+//!   through the inbox's lock, which orders all that the old member did before all that the new one does.
+//! * **A slot** is written by the member that has its task, while the task is stopped; the task reads it when it goes
+//!   on, ordered by the kernel's own locks in ptrace(2). A slot is given to a new task only after [`Directory::leave`],
+//!   under the directory's lock. **The scratch ring** gives each taker its own piece by compare-and-exchange.
+//! * **Words alone**: counters (one writer each, or added to atomically), `focused`, a pin's beats and wish, what the host
+//!   lacks. Each is a hint that is looked at again: read late, it costs a millisecond, no more. A pin's state is
+//!   written under the list's lock, or by its own member while its task is stopped.
+//! * **The end**: [`Team::ended`] stores `over` and then takes each inbox's lock before it notifies; [`Team::idle`] looks at
+//!   `over` under that lock. So whoever waits has looked before the store, and is notified, or sees it. The keeper's
+//!   flag is cleared before its last look, and set under the same lock by who has something to be watched.
+//!
+//! `tests/scale.rs` lets tasks change hands on every engine, `tests/faults.rs` while calls fail and members are killed.
 #![allow(unsafe_code)]
 
 use super::handoff::Parked;
-use super::placement::Placement;
+use super::placement::{self, Placement};
 use super::ptrace;
 use crate::session::{Session, Stats};
+use crate::sys::thread;
 use crate::tracee::Directory;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
 /// Threads that trace, at most. More would wait for each other: a busy tracee keeps its thread busy, and both one CPU.
 pub const MOST: usize = 8;
-/// The keeper's rhythm.
-const TICK: Duration = Duration::from_millis(1);
+/// The keeper's rhythm: a millisecond, or as long as a build without optimisation takes for as much.
+const TICK: Duration = Duration::from_millis(placement::SLOWNESS as u64);
 /// Looks without anything to see after which the keeper sleeps: waking it costs a busy member more than a look.
 const LINGER: u32 = 16;
+/// Bytes of stack of a thread.
+const STACK: usize = 2 << 20;
 /// Interrupts a member's wait; it has a handler that does nothing.
 const NUDGE: i32 = libc::SIGUSR1;
 
@@ -42,7 +69,7 @@ pub struct Member {
     /// Its place in the team.
     pub index: usize,
     thread: AtomicI32,
-    inbox: Mutex<Vec<Mail>>,
+    inbox: Mutex<VecDeque<Mail>>,
     arrived: Condvar,
     /// It waits for one tracee only, and must be interrupted for the others.
     pub focused: AtomicBool,
@@ -51,13 +78,18 @@ pub struct Member {
 }
 
 impl Member {
-    fn inbox(&self) -> MutexGuard<'_, Vec<Mail>> {
+    fn inbox(&self) -> MutexGuard<'_, VecDeque<Mail>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What has arrived.
-    pub fn mail(&self) -> Vec<Mail> {
-        std::mem::take(&mut *self.inbox())
+    /// What has arrived first.
+    pub fn mail(&self) -> Option<Mail> {
+        self.inbox().pop_front()
+    }
+
+    /// Whether it has been told, by mail that has not been read yet, that the number `tid` is another member's task's.
+    pub fn has_lost(&self, tid: i32) -> bool {
+        self.inbox().iter().any(|mail| matches!(mail, Mail::Forget(lost) if *lost == tid))
     }
 
     /// The calling thread is this member from now on.
@@ -131,7 +163,7 @@ impl Team {
     /// Sends mail to the member at `index`; false if there is none.
     pub fn send(self: &Arc<Self>, index: usize, mail: Mail) -> bool {
         let Some(member) = self.members().get(index).cloned() else { return false };
-        member.inbox().push(mail);
+        member.inbox().push_back(mail);
         member.arrived.notify_one();
         member.nudge();
         // The nudge may come just before the member begins to wait: the keeper repeats it.
@@ -184,7 +216,7 @@ impl Team {
         self.keeper.call_once(|| {
             let team = Arc::clone(self);
             // Without a keeper tasks stay pinned while they sleep, and moves are slower: bad, but no failure.
-            if let Err(e) = std::thread::Builder::new().spawn(move || team.keep()) {
+            if let Err(e) = thread::spawn(STACK, move || team.keep()) {
                 crate::note!(1, "no thread for the keeper: {e}");
             }
         });
@@ -244,8 +276,8 @@ impl Team {
         let session = recruit.session.another();
         let new = Arc::new(member(members.len(), Arc::clone(&session.stats)));
         let (team, me, start) = (Arc::clone(self), Arc::clone(&new), recruit.start);
-        match std::thread::Builder::new().spawn(move || start(team, me, session)) {
-            Ok(_) => members.push(new),
+        match thread::spawn(STACK, move || start(team, me, session)) {
+            Ok(()) => members.push(new),
             Err(e) => crate::note!(1, "no more threads for tracing: {e}"),
         }
     }

@@ -5,13 +5,15 @@
 //! up to its first system call, whatever that is; there it makes prctl(2) instead, and goes back to before its own
 //! call. Then it is like any other program, and the loader runs: it finds the stack where execve(2) left it.
 
-use super::load::load;
+use super::Tracer;
+use super::load::{home_of, load};
+use super::plain::say_abi;
 use super::ptrace::{self, Resume};
-use super::{Slots, Tracer};
 use crate::exec::Plan;
 use crate::tracee::State;
 use prun_arch::Regs;
-use syscalls::{Errno, Sysno};
+use prun_arch::Sysno;
+use syscalls::Errno;
 
 /// A program on the way to its first call.
 #[derive(Debug)]
@@ -40,7 +42,8 @@ impl Tracer {
     pub(super) fn unlock(&mut self, tid: i32) -> Result<(), Errno> {
         let Some(task) = self.tasks.get_mut(&tid) else { return Err(Errno::ESRCH) };
         let State::Locked(locked) = &mut task.state else { return Err(Errno::EINVAL) };
-        let regs = ptrace::regs(tid)?;
+        let mut regs = ptrace::regs(tid)?;
+        say_abi(tid, &mut regs);
         let mut own = match &locked.stage {
             Stage::Exec => {
                 locked.stage = Stage::Call;
@@ -49,7 +52,7 @@ impl Tracer {
             Stage::Call => {
                 locked.stage = Stage::Unlocked(Box::new(regs));
                 let mut prctl = regs;
-                prctl.set_number(Sysno::prctl as u32);
+                prctl.set_number(regs.abi().number(Sysno::prctl));
                 prctl.set_args([libc::PR_SET_DUMPABLE as u64, 1, 0, 0, 0, 0]);
                 ptrace::set_regs(tid, &prctl)?;
                 return ptrace::resume(tid, Resume::ToExit, 0);
@@ -63,7 +66,7 @@ impl Tracer {
         let number = own.number();
         own.unpark(number);
         task.mm.lock().dumpable = Some(0);
-        let private = self.session.tracing.slots == Slots::Own;
-        load(&self.session, task, own, i64::from(number), sp, &mut plan, private)
+        let home = home_of(&self.session, tid, &own, sp, plan.as_deref());
+        load(&self.session, task, own, own.result(), sp, &mut plan, home)
     }
 }

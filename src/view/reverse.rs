@@ -3,7 +3,8 @@
 //!
 //! A second tree, over the components of the bindings' host paths. The deepest binding that shows a host path wins,
 //! unless something else hides that place from the guest; several bindings of one host path are tried in the order
-//! they were given.
+//! they were given. But where a binding lies at or below the place in one of its guest paths, that one is meant: taken
+//! for another, what the binding hides could be reached, and removed, by a descriptor of the directory above.
 
 use super::table::{Access, Kind, NodeId, Table};
 use crate::path::{Buf, PATH_MAX, components};
@@ -61,11 +62,18 @@ impl Reverse {
         access: Option<Access>,
         out: &mut Buf<PATH_MAX>,
     ) -> bool {
+        let mut best = None;
         self.each(host, |node, rest| {
-            access.is_none_or(|a| table.node(node).access() == a)
-                && !hidden(table, node, rest)
-                && write(table, node, rest, out)
-        })
+            if access.is_some_and(|a| table.node(node).access() != a) || hidden(table, node, rest) {
+                return false;
+            }
+            let leads = leads(table, node, rest);
+            if leads || best.is_none() {
+                best = Some((node, host.len() - rest.len()));
+            }
+            leads
+        });
+        best.is_some_and(|(node, at)| write(table, node, &host[at..], out))
     }
 
     /// Calls `found` with every node that shows `host` or something above it, and what is left of `host` below; the
@@ -134,6 +142,12 @@ fn hidden(table: &Table, node: NodeId, rest: &[u8]) -> bool {
     false
 }
 
+/// Whether bindings lie below `rest` below `node`, which does not hide it.
+fn leads(table: &Table, node: NodeId, rest: &[u8]) -> bool {
+    let end = components(rest).try_fold(node, |at, name| table.child(at, name));
+    end.is_some_and(|at| table.children(at).next().is_some())
+}
+
 fn write(table: &Table, node: NodeId, rest: &[u8], out: &mut Buf<PATH_MAX>) -> bool {
     table.guest_path(node, out).is_ok() && components(rest).all(|name| out.push_component(name).is_ok())
 }
@@ -170,6 +184,20 @@ mod tests {
         assert_eq!(guest("/home/u/other"), None, "hidden by the binding of /data");
         assert_eq!(guest("/home/v").as_deref(), Some("/home/v"));
         assert_eq!(guest("/homestead").as_deref(), Some("/homestead"));
+    }
+
+    #[test]
+    fn a_guest_path_that_leads_to_a_binding_comes_first() {
+        let t = table(&[("/", "/"), ("/data", "/a/b/c"), ("/a", "/other"), ("/x", "/other/y/z")]);
+        let r = Reverse::new(&t);
+        let guest = |h: &str| {
+            let mut out = Buf::new();
+            r.guest(&t, h.as_bytes(), &mut out).then(|| String::from_utf8(out.as_bytes().to_vec()).unwrap())
+        };
+        assert_eq!(guest("/a/b").as_deref(), Some("/a/b"));
+        assert_eq!(guest("/a/b/f").as_deref(), Some("/other/b/f"));
+        assert_eq!(guest("/a/y").as_deref(), Some("/other/y"));
+        assert_eq!(guest("/a/y/z").as_deref(), Some("/a/y/z"), "hidden by the binding of /x");
     }
 
     #[test]

@@ -13,6 +13,8 @@ use std::os::unix::fs::MetadataExt;
 const OF_A_THREAD: [&str; 3] = ["", "/attr", "/net"];
 /// Threads that may be parked for their directories.
 const LIMIT: usize = 256;
+/// Bytes of stack of each; next to nothing of it is used.
+const STACK: usize = 64 * 1024;
 
 /// The supply.
 #[derive(Debug, Default)]
@@ -70,22 +72,23 @@ impl StandIns {
             pid
         } else if self.threads < LIMIT {
             let (send, receive) = std::sync::mpsc::channel();
-            std::thread::Builder::new()
-                .stack_size(16 * 1024)
-                .spawn(move || {
-                    // The receiver outlives this: it waits for the number.
-                    if send.send(nix::unistd::gettid().as_raw().unsigned_abs()).is_ok() {
-                        loop {
-                            std::thread::park();
-                        }
+            crate::sys::thread::spawn(STACK, move || {
+                // The receiver outlives this: it waits for the number.
+                if send.send(nix::unistd::gettid().as_raw().unsigned_abs()).is_ok() {
+                    loop {
+                        std::thread::park();
                     }
-                })
-                .map_err(refuse)?;
+                }
+            })
+            .map_err(refuse)?;
             receive.recv().map_err(|e| refuse(std::io::Error::other(e)))?
         } else {
             return Err(refuse(std::io::Error::other("too many directories that the host does not have")));
         };
         self.threads += 1;
+        if !std::path::Path::new(&format!("/proc/{pid}/task/{tid}")).exists() {
+            return Err(refuse(std::io::Error::other("there is no /proc to take it from")));
+        }
         self.ready = OF_A_THREAD
             .iter()
             .map(|d| HostPath::new(format!("/proc/{pid}/task/{tid}{d}").as_bytes()))

@@ -209,6 +209,26 @@ impl Table {
         crate::path::components(guest).try_fold(NodeId::ROOT, |at, name| self.child(at, name))
     }
 
+    /// Whether a node is a directory that only the guest has.
+    pub fn is_made_up(&self, id: NodeId) -> bool {
+        self.node(id).kind() == Kind::Placeholder
+    }
+
+    /// The binding or placeholder that a canonical guest path lies in, and what of it is below.
+    pub fn covering<'a>(&self, guest: &'a [u8]) -> (NodeId, &'a [u8]) {
+        let (mut at, mut covers) = (NodeId::ROOT, NodeId::ROOT);
+        let (mut end, mut below) = (0, if guest == b"/" { b"" } else { guest });
+        for name in crate::path::components(guest) {
+            let Some(next) = self.child(at, name) else { break };
+            at = next;
+            end += 1 + name.len();
+            if self.node(at).kind() != Kind::Passage {
+                (covers, below) = (at, &guest[end..]);
+            }
+        }
+        (covers, below)
+    }
+
     /// The names of all nodes but the root.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.nodes.iter().skip(1).map(|node| self.text(node.name))

@@ -3,7 +3,7 @@
 //! `bench KIND COUNT THREADS PATH` makes one measurement; `bench` alone reads such requests from standard input, one
 //! a line. The answer to each is one line: the nanoseconds it took, or what failed.
 
-use crate::raw::{c, name};
+use crate::raw::{c, name, old};
 use crate::sc;
 use libc::*;
 use std::ffi::CString;
@@ -175,11 +175,11 @@ fn exec(path: &CString) -> i64 {
 fn idle(count: usize) -> Result<u128, String> {
     let began = Instant::now();
     for _ in 0..count {
-        match sc!(SYS_fork) {
+        match sc!(old::fork) {
             0 => {
                 sc!(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
                 loop {
-                    sc!(SYS_pause);
+                    sc!(old::pause);
                 }
             }
             r if r < 0 => return Err(format!("fork: {}", name(r))),

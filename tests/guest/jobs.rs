@@ -1,6 +1,6 @@
 //! Small jobs for exec and signal tests.
 
-use crate::raw::{c, name};
+use crate::raw::{c, name, old};
 use crate::sc;
 use libc::*;
 
@@ -9,7 +9,7 @@ pub fn run(job: &str, rest: &[&str]) -> i32 {
         "exit" => rest[0].parse().expect("a status"),
         "kill" => {
             sc!(SYS_kill, sc!(SYS_getpid), rest[0].parse::<i32>().expect("a signal"));
-            std::thread::sleep(std::time::Duration::from_secs(5));
+            std::thread::sleep(std::time::Duration::from_secs(60));
             99
         }
         "self" => own(),
@@ -21,11 +21,11 @@ pub fn run(job: &str, rest: &[&str]) -> i32 {
                 let argv = [path.as_ptr(), arg.as_ptr(), status.as_ptr(), std::ptr::null()];
                 sc!(SYS_execve, path.as_ptr(), argv.as_ptr(), 0)
             });
-            std::thread::sleep(std::time::Duration::from_secs(20));
+            std::thread::sleep(std::time::Duration::from_secs(100));
             98
         }
         "fexec" => {
-            let fd = sc!(SYS_open, c(rest[0].as_bytes()).as_ptr(), O_RDONLY);
+            let fd = sc!(old::open, c(rest[0].as_bytes()).as_ptr(), O_RDONLY);
             let (arg0, arg1) = (c(b"guest"), c(b"self"));
             let argv = [arg0.as_ptr(), arg1.as_ptr(), std::ptr::null()];
             println!("{}", name(sc!(SYS_execveat, fd, c"".as_ptr(), argv.as_ptr(), 0, AT_EMPTY_PATH)));
@@ -44,7 +44,7 @@ pub fn run(job: &str, rest: &[&str]) -> i32 {
             0
         }
         "busy" => {
-            println!("write own program -> {}", name(sc!(SYS_open, c"/proc/self/exe".as_ptr(), O_WRONLY)));
+            println!("write own program -> {}", name(sc!(old::open, c"/proc/self/exe".as_ptr(), O_WRONLY)));
             0
         }
         "dumpable" => {
@@ -53,7 +53,7 @@ pub fn run(job: &str, rest: &[&str]) -> i32 {
             let set = |value: u64| name(sc!(SYS_prctl, PR_SET_DUMPABLE, value));
             println!("{} {} {} {} {}", get(), set(1), get(), set(0), get());
             println!("{} {}", set(2), set(7));
-            println!("{}", name(sc!(SYS_access, c"/usr/.".as_ptr(), F_OK)));
+            println!("{}", name(sc!(old::access, c"/usr/.".as_ptr(), F_OK)));
             0
         }
         "openat2" => {
@@ -68,7 +68,7 @@ pub fn run(job: &str, rest: &[&str]) -> i32 {
             print!("{}", std::fs::read_to_string(rest[0]).expect("a file"));
             0
         }
-        "foreign" => foreign(),
+        "foreign" => foreign(rest[0]),
         "clone3" => {
             // CLONE_UNTRACED hides a child from its tracer, if it can.
             let mut args = [0u64; 11];
@@ -76,7 +76,7 @@ pub fn run(job: &str, rest: &[&str]) -> i32 {
             args[4] = SIGCHLD as u64;
             let child = sc!(SYS_clone3, args.as_mut_ptr(), 88);
             if child == 0 {
-                let r = sc!(SYS_access, c"/".as_ptr(), F_OK);
+                let r = sc!(old::access, c"/".as_ptr(), F_OK);
                 sc!(SYS_exit_group, i64::from(r != 0));
             }
             let mut status = 0i32;
@@ -119,10 +119,27 @@ fn own() -> i32 {
     0
 }
 
-/// Calls of other ABIs must not reach the host's files.
-fn foreign() -> i32 {
-    let path = c"/etc/hostname";
-    let (mut r32, mut high): (i64, i64);
+/// Calls of other ABIs are translated or refused: none reaches the host's files as it is.
+fn foreign(path: &str) -> i32 {
+    let path = std::ffi::CString::new(path).expect("no NUL");
+    // A CPU without such a mode says nothing of it.
+    if let Some((r32, none)) = by_another_abi(&path) {
+        println!("int 0x80 -> {}", name(r32));
+        println!(
+            "it looks native -> {}",
+            if matches!(none as i32, -22 | -38) { "refused" } else { "allowed" }
+        );
+    }
+    let garbage = 0x5555_0000_0000_0000u64 as i64 | SYS_faccessat;
+    let high = sc!(garbage, AT_FDCWD, c"/nix".as_ptr(), F_OK).min(0);
+    println!("garbage in the high half -> {}", name(high));
+    println!("x32 -> {}", name(sc!(0x4000_0000 | SYS_faccessat, AT_FDCWD, path.as_ptr(), F_OK)));
+    println!("io_uring_setup -> {}", name(sc!(SYS_io_uring_setup, 4, 0)));
+    0
+}
+
+/// The answers to access(2) by the CPU's 32-bit ABI, the second from a call that looks native: refused, or no such mode.
+fn by_another_abi(path: &std::ffi::CStr) -> Option<(i64, i64)> {
     unsafe {
         // access(2) of i386 with a pointer that fits: a page below 4 GiB.
         let low = sc!(
@@ -134,16 +151,13 @@ fn foreign() -> i32 {
             -1i64,
             0
         );
-        std::ptr::copy_nonoverlapping(path.as_ptr(), low as *mut c_char, 14);
-        std::arch::asm!("xchg rbx, {b}", "int 0x80", "xchg rbx, {b}", b = inout(reg) low => _,
-            inlateout("rax") 33i64 => r32, in("rcx") 0, lateout("r8") _, lateout("r9") _, lateout("r10") _, lateout("r11") _);
+        std::ptr::copy_nonoverlapping(path.as_ptr(), low as *mut c_char, path.to_bytes_with_nul().len());
+        // Only the low halves count.
+        let address = low | 0x5555 << 32;
+        let (result, intact) = prun_arch::harness::foreign_access(address as u64)?;
+        assert!(intact, "rbx is as it was");
+        // With the second argument as the address behind the instruction it would look native.
+        let disguised = prun_arch::harness::disguised_access(low as u64)?;
+        Some((result, disguised))
     }
-    println!("int 0x80 -> {}", name(r32 as i32 as i64));
-    let garbage = 0x5555_0000_0000_0000u64 as i64 | SYS_access;
-    high = sc!(garbage, c"/nix".as_ptr(), F_OK);
-    high = high.min(0);
-    println!("garbage in the high half -> {}", name(high));
-    println!("x32 -> {}", name(sc!(0x4000_0000 | SYS_access, path.as_ptr(), F_OK)));
-    println!("io_uring_setup -> {}", name(sc!(SYS_io_uring_setup, 4, 0)));
-    0
 }

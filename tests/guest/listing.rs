@@ -1,6 +1,6 @@
 //! Listings with a buffer of any size, and what lseek(2) does to them.
 
-use crate::raw::c;
+use crate::raw::{c, old};
 use crate::sc;
 use libc::*;
 
@@ -69,7 +69,7 @@ fn all(fd: i64, size: usize) -> Vec<Entry> {
 
 /// Prints each name once with what stat says of it; exits 1 where anything disagrees.
 pub fn run(dir: &str, size: usize) -> i32 {
-    let fd = sc!(SYS_open, c(dir.as_bytes()).as_ptr(), O_RDONLY | O_DIRECTORY);
+    let fd = sc!(old::open, c(dir.as_bytes()).as_ptr(), O_RDONLY | O_DIRECTORY);
     assert!(fd >= 0, "open: {fd}");
     let first = all(fd, size);
     let mut bad = 0;

@@ -1,7 +1,7 @@
 //! Readers while links and directories are swapped beneath them, by other threads and from outside; and what a task
 //! can tell about the CPUs it may use.
 
-use crate::raw::c;
+use crate::raw::{c, old};
 use crate::sc;
 use libc::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 pub fn run(dir: &str, millis: u64) -> i32 {
     let p = |name: &str| c(format!("{dir}/{name}").as_bytes());
     for name in ["a", "b", "c"] {
-        sc!(SYS_mkdir, p(name).as_ptr(), 0o755);
+        sc!(old::mkdir, p(name).as_ptr(), 0o755);
         std::fs::write(format!("{dir}/{name}/x"), name.to_uppercase()).expect("ours");
     }
-    sc!(SYS_mkdir, p("deep").as_ptr(), 0o755);
-    sc!(SYS_symlink, c"a".as_ptr(), p("cur").as_ptr());
-    sc!(SYS_symlink, c"../cur".as_ptr(), p("deep/p").as_ptr());
+    sc!(old::mkdir, p("deep").as_ptr(), 0o755);
+    sc!(old::symlink, c"a".as_ptr(), p("cur").as_ptr());
+    sc!(old::symlink, c"../cur".as_ptr(), p("deep/p").as_ptr());
     let over = AtomicBool::new(false);
     let (reads, bad, swaps) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|threads| {
@@ -24,10 +24,10 @@ pub fn run(dir: &str, millis: u64) -> i32 {
             let mut i = 0u64;
             while !over.load(Relaxed) {
                 let to = [c"a", c"b", c"c"][i as usize % 3];
-                sc!(SYS_symlink, to.as_ptr(), p("new").as_ptr());
-                sc!(SYS_rename, p("new").as_ptr(), p("cur").as_ptr());
+                sc!(old::symlink, to.as_ptr(), p("new").as_ptr());
+                sc!(old::rename, p("new").as_ptr(), p("cur").as_ptr());
                 // The link and the directory b change places, and back.
-                sc!(SYS_symlink, c"c".as_ptr(), p("swap").as_ptr());
+                sc!(old::symlink, c"c".as_ptr(), p("swap").as_ptr());
                 for _ in 0..2 {
                     sc!(
                         SYS_renameat2,
@@ -39,7 +39,7 @@ pub fn run(dir: &str, millis: u64) -> i32 {
                     );
                     std::thread::yield_now();
                 }
-                sc!(SYS_unlink, p("swap").as_ptr());
+                sc!(old::unlink, p("swap").as_ptr());
                 swaps.fetch_add(1, Relaxed);
                 i += 1;
             }
@@ -49,11 +49,11 @@ pub fn run(dir: &str, millis: u64) -> i32 {
             threads.spawn(move || {
                 let path = c(format!("{dir}/{path}").as_bytes());
                 while !over.load(Relaxed) {
-                    let fd = sc!(SYS_open, path.as_ptr(), O_RDONLY);
+                    let fd = sc!(old::open, path.as_ptr(), O_RDONLY);
                     let mut letter = [0u8; 2];
                     let n = sc!(SYS_read, fd, letter.as_mut_ptr(), 2);
                     sc!(SYS_close, fd);
-                    let found = sc!(SYS_access, path.as_ptr(), R_OK);
+                    let found = sc!(old::access, path.as_ptr(), R_OK);
                     if !(n == 1 && matches!(letter[0], b'A'..=b'C') && found == 0)
                         && bad.fetch_add(1, Relaxed) < 5
                     {
@@ -63,7 +63,15 @@ pub fn run(dir: &str, millis: u64) -> i32 {
                 }
             });
         }
-        std::thread::sleep(std::time::Duration::from_millis(millis));
+        // So long, and longer where the machine has other things to do: who started it waits for minutes.
+        let start = std::time::Instant::now();
+        let pause = std::time::Duration::from_millis(20);
+        while start.elapsed().as_millis() < millis.into()
+            || reads.load(Relaxed) <= 100
+            || swaps.load(Relaxed) <= 2
+        {
+            std::thread::sleep(pause);
+        }
         over.store(true, Relaxed);
     });
     println!(
@@ -85,7 +93,7 @@ fn cpus() -> String {
 pub fn affinity() -> i32 {
     let busy = || {
         for _ in 0..500 {
-            sc!(SYS_access, c"/nonexistent".as_ptr(), F_OK);
+            sc!(old::access, c"/nonexistent".as_ptr(), F_OK);
         }
     };
     let allowed = || {
@@ -97,7 +105,7 @@ pub fn affinity() -> i32 {
     busy();
     println!("in /proc: {:?}", allowed());
     busy();
-    let child = sc!(SYS_fork);
+    let child = sc!(old::fork);
     if child == 0 {
         println!("child: {}", cpus());
         busy();
@@ -110,7 +118,7 @@ pub fn affinity() -> i32 {
     println!("set: {}", sc!(SYS_sched_setaffinity, 0, 8, one.as_ptr()));
     busy();
     println!("after: {}", cpus());
-    let child = sc!(SYS_fork);
+    let child = sc!(old::fork);
     if child == 0 {
         busy();
         println!("child after: {}", cpus());
@@ -126,10 +134,11 @@ pub fn crowd(path: &str, tasks: usize, calls: u64) -> i32 {
     let mut bad = 0;
     let children: Vec<i64> = (0..tasks)
         .map(|_| {
-            let child = sc!(SYS_fork);
+            let child = sc!(old::fork);
             if child == 0 {
                 let mut st = [0u8; 256];
-                let wrong = (0..calls).filter(|_| sc!(SYS_stat, path.as_ptr(), st.as_mut_ptr()) != 0).count();
+                let wrong =
+                    (0..calls).filter(|_| sc!(old::stat, path.as_ptr(), st.as_mut_ptr()) != 0).count();
                 sc!(SYS_exit_group, i64::from(wrong > 0));
             }
             child
@@ -148,10 +157,10 @@ pub fn crowd(path: &str, tasks: usize, calls: u64) -> i32 {
 pub fn idle(path: &str, idle: usize, calls: u64) -> i32 {
     let children: Vec<i64> = (0..idle)
         .map(|_| {
-            let child = sc!(SYS_fork);
+            let child = sc!(old::fork);
             if child == 0 {
                 loop {
-                    sc!(SYS_pause);
+                    sc!(old::pause);
                 }
             }
             child

@@ -1,6 +1,6 @@
 //! Random sequences of path calls: a script on standard input, one call a line, one line of output each.
 
-use crate::raw::{c, name, ok};
+use crate::raw::{c, name, ok, old};
 use crate::sc;
 use libc::*;
 use std::ffi::CString;
@@ -216,25 +216,25 @@ pub fn outside(secret: &str) -> i32 {
         let how = [O_RDONLY as u64, 0, 2];
         ok(sc!(SYS_openat2, at, path.as_ptr(), how.as_ptr(), 24))
     };
-    let link = sc!(SYS_open, c"/w/out".as_ptr(), O_PATH | O_NOFOLLOW);
+    let link = sc!(old::open, c"/w/out".as_ptr(), O_PATH | O_NOFOLLOW);
     println!("link as a directory -> {}", open(link, &c(b"secret")));
     println!("link as a directory, up -> {}", open(link, &c(b"../up/secret")));
     println!("absolute with a bad descriptor -> {}", limited(999, &secret));
-    let file = sc!(SYS_open, c"/bin/guest".as_ptr(), O_RDONLY);
+    let file = sc!(old::open, c"/bin/guest".as_ptr(), O_RDONLY);
     println!("absolute with a file's descriptor -> {}", limited(file, &secret));
     // Deeper than PATH_MAX.
     sc!(SYS_chdir, c"/in".as_ptr());
     let name = c(&[b'n'; 250]);
     const LEVELS: usize = 18;
     for _ in 0..LEVELS {
-        sc!(SYS_mkdir, name.as_ptr(), 0o755);
+        sc!(old::mkdir, name.as_ptr(), 0o755);
         sc!(SYS_chdir, name.as_ptr());
     }
-    sc!(SYS_symlink, secret.as_ptr(), c"far".as_ptr());
+    sc!(old::symlink, secret.as_ptr(), c"far".as_ptr());
     let dir = c(&secret.as_bytes()[..secret.as_bytes().len() - "/secret".len()]);
-    sc!(SYS_symlink, dir.as_ptr(), c"out".as_ptr());
-    sc!(SYS_symlink, c"./leaf".as_ptr(), c"near".as_ptr());
-    sc!(SYS_close, sc!(SYS_open, c"leaf".as_ptr(), O_CREAT | O_WRONLY, 0o644));
+    sc!(old::symlink, dir.as_ptr(), c"out".as_ptr());
+    sc!(old::symlink, c"./leaf".as_ptr(), c"near".as_ptr());
+    sc!(SYS_close, sc!(old::open, c"leaf".as_ptr(), O_CREAT | O_WRONLY, 0o644));
     let cwd = i64::from(AT_FDCWD);
     println!("link in a deep directory -> {}", open(cwd, &c(b"./far")));
     println!("linked directory in a deep one -> {}", open(cwd, &c(b"out/secret")));

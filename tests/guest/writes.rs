@@ -1,6 +1,6 @@
 //! Every way to write, tried below a read-only directory; one line each.
 
-use crate::raw::{c, name, ok};
+use crate::raw::{c, name, ok, old};
 use crate::sc;
 use libc::*;
 
@@ -19,7 +19,7 @@ fn say(place: &str, call: &str, r: i64) {
 /// `dir` cannot be written, `out` can; both have been prepared.
 pub fn run(dir: &str, out: &str) -> i32 {
     sc!(SYS_chdir, c(dir.as_bytes()).as_ptr());
-    let dirfd = sc!(SYS_open, c(dir.as_bytes()).as_ptr(), O_RDONLY | O_DIRECTORY);
+    let dirfd = sc!(old::open, c(dir.as_bytes()).as_ptr(), O_RDONLY | O_DIRECTORY);
     for entry in [
         "f", "d", "d/g", "lf", "ld", "ld/g", "dang", "fifo", "sock", "new", "d/new", "no/new", "f/x", "d/",
         "new/", "locked/z", ".", "d/..",
@@ -37,7 +37,7 @@ pub fn run(dir: &str, out: &str) -> i32 {
     for (label, flags) in
         [("f", O_RDONLY), ("d", O_RDONLY | O_DIRECTORY), ("f", O_PATH), ("lf", O_PATH | O_NOFOLLOW)]
     {
-        let fd = sc!(SYS_open, c(format!("{dir}/{label}").as_bytes()).as_ptr(), flags);
+        let fd = sc!(old::open, c(format!("{dir}/{label}").as_bytes()).as_ptr(), flags);
         by_descriptor(&format!("fd of {label} {flags:#o}"), fd, out);
         sc!(SYS_close, fd);
     }
@@ -92,8 +92,8 @@ fn by_path(label: &str, at: i64, path: &str, out: &str) {
         );
     }
     t("fchmodat", sc!(SYS_fchmodat, at, p, 0o777));
-    t("fchmodat2", sc!(SYS_fchmodat2, at, p, 0o777, 0));
-    t("fchmodat2 nofollow", sc!(SYS_fchmodat2, at, p, 0o777, AT_SYMLINK_NOFOLLOW));
+    t("fchmodat2", sc!(old::fchmodat2, at, p, 0o777, 0));
+    t("fchmodat2 nofollow", sc!(old::fchmodat2, at, p, 0o777, AT_SYMLINK_NOFOLLOW));
     t("fchownat", sc!(SYS_fchownat, at, p, -1i64, -1i64, 0));
     t("fchownat nofollow", sc!(SYS_fchownat, at, p, 0, 0, AT_SYMLINK_NOFOLLOW));
     t("utimensat now", sc!(SYS_utimensat, at, p, 0, 0));
@@ -103,7 +103,7 @@ fn by_path(label: &str, at: i64, path: &str, out: &str) {
     t("utimensat omit", sc!(SYS_utimensat, at, p, omit.as_ptr(), 0));
     let bad = [0i64, 1 << 60, 0, 0];
     t("utimensat bad", sc!(SYS_utimensat, at, p, bad.as_ptr(), 0));
-    t("futimesat", sc!(SYS_futimesat, at, p, 0));
+    t("futimesat", sc!(old::futimesat, at, p, 0));
     let value = [c"v".as_ptr() as u64, 1];
     t("setxattrat", sc!(SETXATTRAT, at, p, 0, c"user.x".as_ptr(), value.as_ptr(), 16));
     t("removexattrat", sc!(REMOVEXATTRAT, at, p, AT_SYMLINK_NOFOLLOW, c"user.x".as_ptr()));
@@ -128,23 +128,23 @@ fn by_path(label: &str, at: i64, path: &str, out: &str) {
     t("exchange", sc!(SYS_renameat2, at, p, CWD, outer.as_ptr(), RENAME_EXCHANGE));
     if at == CWD {
         if !path.ends_with("fifo") {
-            t("creat", sc!(SYS_creat, p, 0o600));
+            t("creat", sc!(old::creat, p, 0o600));
         }
         t("truncate", sc!(SYS_truncate, p, 0));
-        t("chmod", sc!(SYS_chmod, p, 0o777));
-        t("chown", sc!(SYS_chown, p, -1i64, -1i64));
-        t("lchown", sc!(SYS_lchown, p, -1i64, -1i64));
-        t("utime", sc!(SYS_utime, p, 0));
-        t("utimes", sc!(SYS_utimes, p, 0));
+        t("chmod", sc!(old::chmod, p, 0o777));
+        t("chown", sc!(old::chown, p, -1i64, -1i64));
+        t("lchown", sc!(old::lchown, p, -1i64, -1i64));
+        t("utime", sc!(old::utime, p, 0));
+        t("utimes", sc!(old::utimes, p, 0));
         t("setxattr", sc!(SYS_setxattr, p, c"user.x".as_ptr(), c"v".as_ptr(), 1, 0));
         t("lsetxattr", sc!(SYS_lsetxattr, p, c"user.x".as_ptr(), c"v".as_ptr(), 1, 0));
         t("removexattr", sc!(SYS_removexattr, p, c"user.x".as_ptr()));
         t("lremovexattr", sc!(SYS_lremovexattr, p, c"user.x".as_ptr()));
         t("getxattr", sc!(SYS_getxattr, p, c"user.x".as_ptr(), 0, 0));
-        t("mkdir", sc!(SYS_mkdir, p, 0o755));
-        t("rmdir", sc!(SYS_rmdir, p));
-        t("unlink", sc!(SYS_unlink, p));
-        t("symlink", sc!(SYS_symlink, c"x".as_ptr(), p));
+        t("mkdir", sc!(old::mkdir, p, 0o755));
+        t("rmdir", sc!(old::rmdir, p));
+        t("unlink", sc!(old::unlink, p));
+        t("symlink", sc!(old::symlink, c"x".as_ptr(), p));
         sockets(label, path);
     }
 }
@@ -176,10 +176,10 @@ fn by_descriptor(label: &str, fd: i64, out: &str) {
     let omit = [0, UTIME_OMIT, 0, UTIME_OMIT];
     t("futimens omit", sc!(SYS_utimensat, fd, 0, omit.as_ptr(), 0));
     t("utimensat bad flag", sc!(SYS_utimensat, fd, 0, 0, 0x40));
-    t("futimesat", sc!(SYS_futimesat, fd, 0, 0));
+    t("futimesat", sc!(old::futimesat, fd, 0, 0));
     t("utimensat empty", sc!(SYS_utimensat, fd, empty, 0, AT_EMPTY_PATH));
-    t("fchmodat2 empty", sc!(SYS_fchmodat2, fd, empty, 0o777, AT_EMPTY_PATH));
-    t("fchmodat2 empty unflagged", sc!(SYS_fchmodat2, fd, empty, 0o777, 0));
+    t("fchmodat2 empty", sc!(old::fchmodat2, fd, empty, 0o777, AT_EMPTY_PATH));
+    t("fchmodat2 empty unflagged", sc!(old::fchmodat2, fd, empty, 0o777, 0));
     t("fchownat empty", sc!(SYS_fchownat, fd, empty, -1i64, -1i64, AT_EMPTY_PATH));
     t("fsetxattr", sc!(SYS_fsetxattr, fd, c"user.x".as_ptr(), c"v".as_ptr(), 1, 0));
     t("fremovexattr", sc!(SYS_fremovexattr, fd, c"user.x".as_ptr()));
@@ -206,25 +206,68 @@ fn by_descriptor(label: &str, fd: i64, out: &str) {
             ("nofollow", O_RDWR | O_NOFOLLOW),
             ("creat", O_CREAT | O_RDWR),
         ] {
-            t(&format!("{place} open {what}"), sc!(SYS_open, p, flags, 0o600));
+            t(&format!("{place} open {what}"), sc!(old::open, p, flags, 0o600));
         }
-        t(&format!("{place} chmod"), sc!(SYS_chmod, p, 0o777));
-        t(&format!("{place} lchown"), sc!(SYS_lchown, p, -1i64, -1i64));
-        t(&format!("{place} chown"), sc!(SYS_chown, p, -1i64, -1i64));
+        t(&format!("{place} chmod"), sc!(old::chmod, p, 0o777));
+        t(&format!("{place} lchown"), sc!(old::lchown, p, -1i64, -1i64));
+        t(&format!("{place} chown"), sc!(old::chown, p, -1i64, -1i64));
         t(&format!("{place} truncate"), sc!(SYS_truncate, p, 0));
         t(&format!("{place} utimensat"), sc!(SYS_utimensat, CWD, p, 0, 0));
         t(&format!("{place} setxattr"), sc!(SYS_setxattr, p, c"user.x".as_ptr(), c"v".as_ptr(), 1, 0));
-        t(&format!("{place} access W"), sc!(SYS_access, p, W_OK));
+        t(&format!("{place} access W"), sc!(old::access, p, W_OK));
         let fresh = c(format!("{out}/fresh").as_bytes());
         t(&format!("{place} link"), sc!(SYS_linkat, CWD, p, CWD, fresh.as_ptr(), AT_SYMLINK_FOLLOW));
         let below = c(format!("{path}/new").as_bytes());
-        t(&format!("{place} mkdir below"), sc!(SYS_mkdir, below.as_ptr(), 0o755));
-        t(&format!("{place} creat below"), sc!(SYS_open, below.as_ptr(), O_CREAT | O_WRONLY, 0o600));
+        t(&format!("{place} mkdir below"), sc!(old::mkdir, below.as_ptr(), 0o755));
+        t(&format!("{place} creat below"), sc!(old::open, below.as_ptr(), O_CREAT | O_WRONLY, 0o600));
     }
     t("mkdirat", sc!(SYS_mkdirat, fd, c"new".as_ptr(), 0o755));
     t("unlinkat", sc!(SYS_unlinkat, fd, c"g".as_ptr(), 0));
     t("openat", sc!(SYS_openat, fd, c"g".as_ptr(), O_RDWR));
     t("openat dot", sc!(SYS_openat, fd, c".".as_ptr(), O_RDWR | O_TMPFILE, 0o600));
+}
+
+/// The same to and from another mount of the host, where `far` is a directory with `m` a mount point; below
+/// `ro` in `dir` all of the host is shown, read-only.
+pub fn far(dir: &str, far: &str) -> i32 {
+    let p = |name: &str| {
+        let path = match name.split_once(':') {
+            Some(("far", name)) => format!("{far}/{name}"),
+            Some(("ro", name)) => format!("{dir}/ro{dir}/{name}"),
+            Some((_, name)) => format!("{dir}/ro{far}/{name}"),
+            None => format!("{dir}/{name}"),
+        };
+        c(path.as_bytes()).into_raw()
+    };
+    // Between bindings the host decides about renames: not what lies in one.
+    let near = ["m", "fm", "m/", "fm/", "p/m", "p", "f", "d", "new", "new/", "no/x", "f/x"];
+    let other = ["far:new", "far:f", "far:d", "far:d/", "far:empty", "far:m", "far:no/x", "far:f/x"];
+    let read_only =
+        ["ro:f", "ro:d", "ro:new", "ro:no/x", "rofar:f", "rofar:d", "rofar:new", "rofar:m", "rofar:no/x"];
+    for a in near.iter().chain(&other).chain(&read_only) {
+        for b in near.iter().chain(&other).chain(&read_only) {
+            if !a.contains(':') && !b.contains(':') || a == b {
+                continue;
+            }
+            let t = |call: &str, r: i64| say(a, &format!("{call} {b}"), r);
+            // What is moved comes back; what would be lost is not tried.
+            let back = |r: i64| {
+                let lost = r == 0 && sc!(old::rename, p(b), p(a)) != 0;
+                if lost { -i64::from(EINPROGRESS) } else { r }
+            };
+            let exists = |name: &str| sc!(old::access, p(name), F_OK) == 0;
+            let both = exists(a) && exists(b);
+            t("rename", if both { 0 } else { back(sc!(old::rename, p(a), p(b))) });
+            t("noreplace", back(sc!(SYS_renameat2, CWD, p(a), CWD, p(b), RENAME_NOREPLACE)));
+            t("exchange", back(sc!(SYS_renameat2, CWD, p(a), CWD, p(b), RENAME_EXCHANGE)));
+            let r = sc!(old::link, p(a), p(b));
+            t("link", r);
+            if r == 0 {
+                sc!(old::unlink, p(b));
+            }
+        }
+    }
+    0
 }
 
 /// What is done to mount points: in `dir` a directory `m`, a file `fm`, and `p/m` are mount points; `d` and `f` are not.
@@ -233,12 +276,12 @@ pub fn points(dir: &str) -> i32 {
     let p = |name: &str| path(name).into_raw();
     for m in ["m", "fm", "m/", "fm/", "p/m", "./m"] {
         let t = |call: &str, r: i64| say(m, call, r);
-        t("rmdir", sc!(SYS_rmdir, p(m)));
-        t("unlink", sc!(SYS_unlink, p(m)));
+        t("rmdir", sc!(old::rmdir, p(m)));
+        t("unlink", sc!(old::unlink, p(m)));
         t("unlinkat dir", sc!(SYS_unlinkat, CWD, p(m), AT_REMOVEDIR));
         for other in ["new", "d", "f", "empty", "m", "fm", "p", "m/f"] {
-            t(&format!("rename to {other}"), sc!(SYS_rename, p(m), p(other)));
-            t(&format!("rename from {other}"), sc!(SYS_rename, p(other), p(m)));
+            t(&format!("rename to {other}"), sc!(old::rename, p(m), p(other)));
+            t(&format!("rename from {other}"), sc!(old::rename, p(other), p(m)));
             t(&format!("noreplace {other}"), sc!(SYS_renameat2, CWD, p(m), CWD, p(other), RENAME_NOREPLACE));
             t(
                 &format!("noreplace from {other}"),
@@ -247,17 +290,17 @@ pub fn points(dir: &str) -> i32 {
             t(&format!("exchange {other}"), sc!(SYS_renameat2, CWD, p(m), CWD, p(other), RENAME_EXCHANGE));
         }
         for other in ["new", "f", "m/new", "m/f", "fm"] {
-            t(&format!("link to {other}"), sc!(SYS_link, p(m), p(other)));
-            t(&format!("link from {other}"), sc!(SYS_link, p(other), p(m)));
+            t(&format!("link to {other}"), sc!(old::link, p(m), p(other)));
+            t(&format!("link from {other}"), sc!(old::link, p(other), p(m)));
         }
-        t("mkdir", sc!(SYS_mkdir, p(m), 0o755));
-        t("mknod", sc!(SYS_mknod, p(m), S_IFREG | 0o644, 0));
-        t("symlink", sc!(SYS_symlink, c"x".as_ptr(), p(m)));
+        t("mkdir", sc!(old::mkdir, p(m), 0o755));
+        t("mknod", sc!(old::mknod, p(m), S_IFREG | 0o644, 0));
+        t("symlink", sc!(old::symlink, c"x".as_ptr(), p(m)));
     }
     // Across: a link never, whatever file system is beneath.
-    say("f", "link into m", sc!(SYS_link, p("f"), p("m/linked")));
-    say("m/f", "link out of m", sc!(SYS_link, p("m/f"), p("linked")));
-    say("m/f", "link inside", sc!(SYS_link, p("m/f"), p("m/linked")));
-    say("p", "rmdir of what holds one", sc!(SYS_rmdir, p("p")));
+    say("f", "link into m", sc!(old::link, p("f"), p("m/linked")));
+    say("m/f", "link out of m", sc!(old::link, p("m/f"), p("linked")));
+    say("m/f", "link inside", sc!(old::link, p("m/f"), p("m/linked")));
+    say("p", "rmdir of what holds one", sc!(old::rmdir, p("p")));
     0
 }

@@ -132,7 +132,7 @@ impl Checked {
     }
 
     /// Every place of the host is named as the guest would name it: by the deepest thing shown that holds it and that
-    /// nothing hides there, or not at all.
+    /// nothing hides there, or not at all. Names with something shown below them come first.
     pub(crate) fn back(&self) -> Result<(), String> {
         let reverse = Reverse::new(&self.table);
         let shown: Vec<(&Place, Place)> = self
@@ -152,9 +152,11 @@ impl Checked {
             let names = shown.iter().filter_map(|(at, host)| {
                 let rest = place.strip_prefix(&host[..])?;
                 let guest: Place = at.iter().chain(rest).cloned().collect();
-                (self.world.guest.cover(&guest).0 == **at).then_some((host.len(), guest))
+                let leads =
+                    shown.iter().any(|(other, _)| other.len() > guest.len() && other.starts_with(&guest[..]));
+                (self.world.guest.cover(&guest).0 == **at).then_some(((leads, host.len()), guest))
             });
-            let names: Vec<(usize, Place)> = names.collect();
+            let names: Vec<((bool, usize), Place)> = names.collect();
             let deepest = names.iter().map(|(depth, _)| *depth).max();
             let mut out = Buf::new();
             let got = reverse.guest(&self.table, &text(&place), &mut out).then(|| components(out.as_bytes()));
@@ -212,7 +214,8 @@ impl Checked {
             How::Kept => Follow::No,
             How::Entry => Follow::Entry,
         };
-        let request = Request { base: &base, path: &path, follow, restrict: restrict(ask.limits()) };
+        let request =
+            Request { base: &base, path: &path, follow, restrict: restrict(ask.limits()), root: b"/" };
         let mut host = FakeHost { tree: &self.world.host, openat2, epoch: self.epoch };
         let found = match self.resolver.resolve(&self.table, &mut host, &request) {
             Err(e) if expected.as_ref() == Err(&e) => return Ok(()),

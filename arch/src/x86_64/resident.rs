@@ -20,6 +20,7 @@
 #![allow(unsafe_code)]
 
 use super::{CALL_LEN, Regs};
+pub use crate::complex::{Complex, add};
 
 /// Where the pages are, in tracees where they could be mapped: low enough for a 32-bit operand, below where fixed
 /// programs begin, not below `vm.mmap_min_addr`.
@@ -30,6 +31,8 @@ pub const PART: u64 = 0x1000;
 pub const COUNT: usize = 16;
 /// Bytes of a stub and its data.
 const BLOCK: u64 = 256;
+/// Whether there is such code for this CPU.
+pub const ANY: bool = true;
 /// Bytes of a call site.
 pub const SITE_LEN: usize = 7;
 
@@ -45,8 +48,8 @@ const STAT_LEN: u32 = 144;
 const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 const AT_EMPTY_PATH: u32 = 0x1000;
 const O_NOFOLLOW: u32 = 0x2_0000;
-/// `O_ACCMODE`, `O_CREAT`, `O_TRUNC` and `__O_TMPFILE`.
-const O_CHANGES: u32 = 0x3 | 0x40 | 0x200 | 0x40_0000;
+/// Flags of open(2) with which no call from here passes: `O_ACCMODE`, `O_CREAT`, `O_TRUNC` and `__O_TMPFILE`.
+pub const O_CHANGES: u32 = 0x3 | 0x40 | 0x200 | 0x40_0000;
 
 core::arch::global_asm!(
     r#"
@@ -247,20 +250,6 @@ impl Kind {
     }
 }
 
-/// What has to be looked at by the tracer, as sets of bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Complex {
-    /// First bytes of names; empty names and those that begin with a dot or a slash are complex anyway.
-    pub names: [u64; 4],
-    /// Lowest bytes of the inode numbers of directories that list other things than the host's.
-    pub listings: [u64; 4],
-}
-
-/// Adds a byte to a set.
-pub fn add(set: &mut [u64; 4], byte: u8) {
-    set[usize::from(byte) / 64] |= 1 << (byte % 64);
-}
-
 fn has(set: &[u64; 4], byte: u8) -> bool {
     set[usize::from(byte) / 64] & 1 << (byte % 64) != 0
 }
@@ -420,8 +409,7 @@ mod tests {
     const RET: u64 = 0x7f00_0000_1007;
 
     fn at(index: usize, offset: u64) -> Regs {
-        // SAFETY: all-zero bytes are a valid register set.
-        let mut regs: Regs = unsafe { std::mem::zeroed() };
+        let mut regs = Regs::zeroed();
         (regs.0.rip, regs.0.rsi, regs.0.rdx) = (AT + BLOCK * index as u64 + offset, 1, 2);
         (regs.0.orig_rax, regs.0.rax) = (u64::MAX, 0x8501);
         regs

@@ -23,7 +23,7 @@ _prun() {
 
     case "${cmd}" in
         prun)
-            opts="-m -b -r -R -S -w -0 -i -k -q -p -n -v -h -V -l -H -L -P --mount --bind --rootfs --pwd --cwd --nix --root-id --change-id --persist --kernel-release --qemu --port --netcoop --kill-on-exit --wait --verbose --stats --trace --strict --doctor --usage --help --about --version --link2symlink --sysvipc --mixed-mode"
+            opts="-m -b -r -R -S -w -0 -i -k -q -p -n -l -v -h -V -H -L -P --mount --bind --rootfs --pwd --cwd --nix --root-id --change-id --persist --kernel-release --qemu --port --netcoop --link2symlink --kill-on-exit --wait --verbose --stats --trace --strict --confine --doctor --usage --help --about --version --sysvipc --mixed-mode"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -13,10 +13,14 @@ pub enum Cap {
     DacReadSearch = 2,
     Fowner = 3,
     Fsetid = 4,
+    Kill = 5,
     SetGid = 6,
     SetUid = 7,
     SetPcap = 8,
+    SysChroot = 18,
+    SysPtrace = 19,
     SysAdmin = 21,
+    SysNice = 23,
     Mknod = 27,
     SetFcap = 31,
 }
@@ -87,9 +91,18 @@ impl Ids {
         Ok(())
     }
 
-    /// setresuid(2) and setresgid(2).
+    /// setresuid(2) and setresgid(2): what changes nothing leaves the id for files alone, since Linux 6.3.
     fn set_three(&mut self, ids: [u32; 3], privileged: bool) -> Result<(), Errno> {
         let old = *self;
+        let stays = |id: u32, now: u32| id == u32::MAX || id == now;
+        let [real, effective, saved] = ids;
+        if stays(real, old.real)
+            && stays(saved, old.saved)
+            && stays(effective, old.effective)
+            && stays(effective, old.fs)
+        {
+            return Ok(());
+        }
         if !privileged && ids.iter().any(|&id| id != u32::MAX && !old.any(id)) {
             return Err(Errno::EPERM);
         }
@@ -123,8 +136,10 @@ impl Secure {
     pub const KEEP_CAPS: u32 = 16;
     /// `SECBIT_NO_CAP_AMBIENT_RAISE`.
     pub const NO_AMBIENT_RAISE: u32 = 64;
-    /// Every lock bit.
-    pub const LOCKS: u32 = 0xaa;
+    /// Every lock bit, those of Linux 6.14 among them.
+    pub const LOCKS: u32 = 0xaaa;
+    /// `SECURE_ALL_UNPRIVILEGED` and their locks: interpreters hold themselves to them.
+    pub const ANYBODYS: u32 = 0xf00;
 
     /// Whether a bit is set.
     pub fn has(self, bit: u32) -> bool {
@@ -202,6 +217,14 @@ impl Cred {
     /// Whether a capability is effective.
     pub fn can(&self, cap: Cap) -> bool {
         self.caps.effective >> cap as u32 & 1 != 0
+    }
+
+    /// The set-user-ID and set-group-ID bits that a regular file loses when the task changes it
+    /// (`setattr_should_drop_suidgid()`), were it not for `CAP_FSETID` in case of writing.
+    pub fn takes_set_ids(&self, file: &Seen) -> u32 {
+        let outside = !self.in_group(file.gid) && !self.can(Cap::Fsetid);
+        let by_group = if outside || file.mode & libc::S_IXGRP != 0 { libc::S_ISGID } else { 0 };
+        file.mode & (libc::S_ISUID | by_group)
     }
 
     /// Whether files of this group are the task's by group.
@@ -323,13 +346,12 @@ impl Cred {
     }
 
     /// What the task has after it has executed a file, and whether the program must distrust its environment
-    /// (`AT_SECURE`): `bprm_fill_uid()` and `cap_bprm_creds_from_file()`.
+    /// (`AT_SECURE`): `bprm_fill_uid()` and `cap_bprm_creds_from_file()`, as they are since Linux 6.16.
     ///
     /// # Errors
     /// `EPERM` where the file has to get capabilities that the task may not have.
     pub fn executes(&self, file: &Seen, caps: Option<FileCaps>) -> Result<(Self, bool), Errno> {
         let mut new = self.clone();
-        let caps = caps.filter(|_| !self.no_new_privs);
         if !self.no_new_privs {
             if file.mode & libc::S_ISUID != 0 {
                 new.uid.effective = file.uid;
@@ -355,17 +377,23 @@ impl Cred {
             new.caps.permitted = old.bounding | old.inheritable;
             effective |= new.uid.effective == 0;
         }
-        let set_id = new.uid.effective != self.uid.real || new.gid.effective != self.gid.real;
+        let changed = new.uid.effective != self.uid.effective || !self.in_group(new.gid.effective);
+        if (changed || new.caps.permitted & !old.permitted != 0) && self.no_new_privs {
+            // No more than it had, and maybe less.
+            (new.uid.effective, new.gid.effective) = (new.uid.real, new.gid.real);
+            new.caps.permitted &= old.permitted;
+        }
         (new.uid.saved, new.uid.fs) = (new.uid.effective, new.uid.effective);
         (new.gid.saved, new.gid.fs) = (new.gid.effective, new.gid.effective);
-        if caps.is_some() || set_id {
+        if caps.is_some() || changed {
             new.caps.ambient = 0;
         }
         let gained = new.caps.permitted & !new.caps.ambient != 0;
         new.caps.permitted |= new.caps.ambient;
         new.caps.effective = if effective { new.caps.permitted } else { new.caps.ambient };
         new.secure.0 &= !Secure::KEEP_CAPS;
-        let distrust = set_id || (new.uid.real != 0 && (effective || gained));
+        let differs = new.uid.effective != self.uid.real || new.gid.effective != self.gid.real;
+        let distrust = changed || differs || (new.uid.real != 0 && (effective || gained));
         Ok((new, distrust))
     }
 

@@ -6,12 +6,14 @@ use crate::sys;
 use crate::sys::file::{Attr, Place};
 use crate::tracee::IdMap;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use syscalls::Errno;
 
 /// Permission bits, with set-user-ID, set-group-ID and sticky.
 pub const PERMISSIONS: u32 = 0o7777;
+/// Set-user-ID and set-group-ID.
+pub const SET_IDS: u32 = libc::S_ISUID | libc::S_ISGID;
 /// `S_IFMT`, for shorter lines.
 const TYPE: u32 = libc::S_IFMT;
 
@@ -83,6 +85,15 @@ impl Shows {
     }
 }
 
+/// How long what is remembered of a file will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasts {
+    /// As long as the session, in memory.
+    Session,
+    /// It is in an attribute of the file.
+    Longer,
+}
+
 /// A record and the birth of the inode it belongs to.
 #[derive(Debug)]
 struct Kept {
@@ -98,6 +109,7 @@ pub struct Records {
     memory: Memory,
     all: Mutex<IdMap<(u64, u64), Kept>>,
     len: AtomicUsize,
+    changes: AtomicU32,
     devices: AtomicBool,
 }
 
@@ -105,7 +117,14 @@ impl Records {
     /// No records.
     pub fn new(shows: Shows, memory: Memory) -> Self {
         let devices = AtomicBool::new(memory == Memory::Attributes);
-        Self { shows, memory, all: Mutex::default(), len: AtomicUsize::new(0), devices }
+        Self {
+            shows,
+            memory,
+            all: Mutex::default(),
+            len: AtomicUsize::new(0),
+            changes: AtomicU32::new(0),
+            devices,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, IdMap<(u64, u64), Kept>> {
@@ -115,6 +134,16 @@ impl Records {
     /// Whether there may be a record at all.
     pub fn any(&self) -> bool {
         self.memory == Memory::Attributes || self.len.load(Ordering::Relaxed) > 0
+    }
+
+    /// The guest changes an owner or a mode, or makes a directory.
+    pub fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that has happened.
+    pub fn changes(&self) -> u32 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// Whether some file may stand for a device.
@@ -132,7 +161,12 @@ impl Records {
         if !self.any() {
             return None;
         }
-        let mut all = self.lock();
+        let kept = self.kept(&mut self.lock(), attr);
+        kept.or_else(|| self.written(place, attr))
+    }
+
+    /// What is in memory: nothing of what could be written to the file, which other sessions may change as well.
+    fn kept(&self, all: &mut IdMap<(u64, u64), Kept>, attr: &Attr) -> Option<Record> {
         match all.get(&attr.id) {
             Some(kept) if kept.born == attr.born => return Some(kept.record.clone()),
             Some(_) => {
@@ -141,7 +175,11 @@ impl Records {
             }
             None => {}
         }
-        drop(all);
+        None
+    }
+
+    /// What is in the file's attribute.
+    fn written(&self, place: &Place, attr: &Attr) -> Option<Record> {
         if self.memory != Memory::Attributes || !takes_attribute(attr) {
             return None;
         }
@@ -161,10 +199,13 @@ impl Records {
         let Some(record) = record else { return seen };
         seen.uid = record.uid.unwrap_or(uid);
         seen.gid = record.gid.unwrap_or(gid);
-        if let Some((mode, host)) = record.mode
-            && host == attr.mode & PERMISSIONS
-        {
-            seen.mode = attr.mode & !PERMISSIONS | mode;
+        if let Some((mode, host)) = record.mode {
+            let now = attr.mode & PERMISSIONS;
+            // What the kernel takes away when a file is written to is taken from both.
+            let gone = host & !now;
+            if gone & !SET_IDS == 0 && now & !host == 0 {
+                seen.mode = attr.mode & !PERMISSIONS | (mode & !gone);
+            }
         }
         if let Some(device) = record.device {
             seen.mode = seen.mode & !TYPE | device.format;
@@ -179,7 +220,11 @@ impl Records {
     /// Those of writing the attribute, with `--persist`; where the file's mode or its file system forbids that, the
     /// record lasts as long as the session.
     pub fn change(&self, place: &Place, attr: &Attr, change: impl FnOnce(&mut Record)) -> Result<(), Errno> {
-        let mut record = self.of(place, attr).unwrap_or_default();
+        self.changed();
+        // Nobody else of this session changes it in between.
+        let mut all = self.lock();
+        let kept = self.kept(&mut all, attr);
+        let mut record = kept.or_else(|| self.written(place, attr)).unwrap_or_default();
         change(&mut record);
         let own = self.shows.ids((attr.uid, attr.gid));
         record.uid = record.uid.filter(|&uid| uid != own.0);
@@ -188,11 +233,12 @@ impl Records {
         if record.device.is_some() {
             self.devices.store(true, Ordering::Relaxed);
         }
-        if self.memory == Memory::Attributes && takes_attribute(attr) {
-            self.write(place, &record, own)?;
-        }
-        let mut all = self.lock();
-        if record.is_empty() {
+        let lasts = if self.memory == Memory::Attributes && takes_attribute(attr) {
+            self.write(place, &record, own)?
+        } else {
+            Lasts::Session
+        };
+        if record.is_empty() || lasts == Lasts::Longer {
             all.remove(&attr.id);
         } else {
             all.insert(attr.id, Kept { record, born: attr.born });
@@ -201,17 +247,17 @@ impl Records {
         Ok(())
     }
 
-    fn write(&self, place: &Place, record: &Record, own: (u32, u32)) -> Result<(), Errno> {
+    fn write(&self, place: &Place, record: &Record, own: (u32, u32)) -> Result<Lasts, Errno> {
         let done = if record.is_empty() {
             place.remove_attribute(resource::NAME)
         } else {
             place.set_attribute(resource::NAME, &resource::encode(record, own), 0)
         };
         match done {
-            Ok(()) | Err(Errno::ENODATA) => Ok(()),
+            Ok(()) | Err(Errno::ENODATA) => Ok(Lasts::Longer),
             Err(e @ (Errno::EACCES | Errno::EPERM | Errno::EOPNOTSUPP | Errno::EROFS)) => {
                 crate::note!(1, "an owner is only remembered until the session ends: {}", sys::io(e));
-                Ok(())
+                Ok(Lasts::Session)
             }
             Err(e) => Err(e),
         }
@@ -263,6 +309,44 @@ mod tests {
             assert_eq!(records.seen(&place, &attr).uid, 7);
             std::fs::remove_file(&file).expect("ours");
         }
+    }
+
+    #[test]
+    fn changes_at_one_time_are_all_kept() {
+        let dir = tempfile::Builder::new().tempdir_in("/var/tmp").expect("a folder");
+        let file = dir.path().join("f");
+        std::fs::write(&file, "").expect("ours");
+        let (place, attr) = (at(&file), at(&file).attr().expect("it is there"));
+        for memory in [Memory::Session, Memory::Attributes] {
+            let records = records(memory);
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let (records, place) = (&records, &place);
+                    scope.spawn(move || {
+                        for i in 0..20 {
+                            let name = format!("trusted.{thread}-{i}").into_bytes();
+                            let change = |record: &mut Record| drop(record.trusted.insert(name, vec![1]));
+                            records.change(place, &attr, change).expect("kept");
+                        }
+                    });
+                }
+            });
+            assert_eq!(records.of(&place, &attr).expect("a record").trusted.len(), 80, "{memory:?}");
+        }
+    }
+
+    #[test]
+    fn a_mode_holds_until_the_hosts_is_another() {
+        let records = records(Memory::Session);
+        let record = Record { mode: Some((0o4070, 0o4670)), ..Record::default() };
+        let dir = tempfile::tempdir().expect("a folder");
+        let attr = at(dir.path()).attr().expect("it is there");
+        let seen = |mode| {
+            records.look(Some(&record), &Attr { mode: libc::S_IFREG | mode, ..attr }).mode & PERMISSIONS
+        };
+        assert_eq!(seen(0o4670), 0o4070);
+        assert_eq!(seen(0o670), 0o070, "it has been written to");
+        assert_eq!((seen(0o4640), seen(0o6670), seen(0o755)), (0o4640, 0o6670, 0o755));
     }
 
     #[test]

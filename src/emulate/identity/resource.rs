@@ -6,8 +6,9 @@
 //! ```
 //!
 //! as <https://github.com/rootless-containers/proto> defines it; an id of 2³²−1 means "the file's own". prun adds
-//! fields that others skip, where there is something to say: permission bits (100), device (101: type in the bits of
-//! `S_IFMT`, 102 and 103: major and minor number), `security.capability` (104).
+//! fields that others skip, where there is something to say: permission bits (100) and those that the host's file had
+//! when they were set (105), device (101: type in the bits of `S_IFMT`, 102 and 103: major and minor number),
+//! `security.capability` (104), `trusted.*` attributes (106, each its name, a NUL and its value).
 
 use super::owner::{Device, Record};
 
@@ -49,28 +50,36 @@ pub fn encode(record: &Record, own: (u32, u32)) -> Vec<u8> {
     };
     number(1, record.uid.unwrap_or(own.0));
     number(2, record.gid.unwrap_or(own.1));
-    if let Some((guest, _)) = record.mode {
+    if let Some((guest, host)) = record.mode {
         // Never zero: a mode of 000 has to be told from none.
         number(100, guest | 1 << 16);
+        number(105, host | 1 << 16);
     }
     if let Some(device) = record.device {
         number(101, device.format);
         number(102, device.number.0);
         number(103, device.number.1);
     }
+    let mut bytes = |field: u64, value: &[u8]| {
+        varint(&mut out, field << 3 | 2);
+        varint(&mut out, value.len() as u64);
+        out.extend_from_slice(value);
+    };
     if let Some(caps) = &record.capability {
-        varint(&mut out, 104 << 3 | 2);
-        varint(&mut out, caps.len() as u64);
-        out.extend_from_slice(caps);
+        bytes(104, caps);
+    }
+    for (name, value) in &record.trusted {
+        bytes(106, &[name, b"\0".as_slice(), value].concat());
     }
     out
 }
 
-/// What a message says; `host_mode` are the permission bits the file has now. `None` if it is no such message.
+/// What a message says; `host_mode` are the permission bits the file has now, for messages that do not say which it had. `None` if it is no such message.
 pub fn decode(mut bytes: &[u8], host_mode: u32) -> Option<Record> {
     let (mut uid, mut gid) = (0, 0);
     let mut record = Record::default();
     let mut device = Device { format: 0, number: (0, 0) };
+    let mut host = host_mode;
     while !bytes.is_empty() {
         let key = read_varint(&mut bytes)?;
         match (key >> 3, key & 7) {
@@ -79,7 +88,8 @@ pub fn decode(mut bytes: &[u8], host_mode: u32) -> Option<Record> {
                 match field {
                     1 => uid = value,
                     2 => gid = value,
-                    100 => record.mode = Some((value & 0o7777, host_mode)),
+                    100 => record.mode = Some((value & 0o7777, 0)),
+                    105 => host = value & 0o7777,
                     101 => device.format = value,
                     102 => device.number.0 = value,
                     103 => device.number.1 = value,
@@ -89,8 +99,13 @@ pub fn decode(mut bytes: &[u8], host_mode: u32) -> Option<Record> {
             (field, 2) => {
                 let len = usize::try_from(read_varint(&mut bytes)?).ok()?;
                 let (value, rest) = bytes.split_at_checked(len)?;
-                if field == 104 {
-                    record.capability = Some(value.to_vec());
+                match field {
+                    104 => record.capability = Some(value.to_vec()),
+                    106 => {
+                        let (name, value) = value.split_at(value.iter().position(|&b| b == 0)?);
+                        record.trusted.insert(name.to_vec(), value[1..].to_vec());
+                    }
+                    _ => {}
                 }
                 bytes = rest;
             }
@@ -101,6 +116,7 @@ pub fn decode(mut bytes: &[u8], host_mode: u32) -> Option<Record> {
     }
     let id = |id| (id != NONE).then_some(id);
     (record.uid, record.gid) = (id(uid), id(gid));
+    record.mode = record.mode.map(|(guest, _)| (guest, host));
     record.device = (device.format != 0).then_some(device);
     Some(record)
 }
@@ -128,8 +144,11 @@ mod tests {
             mode: Some((0, 0o600)),
             device: Some(Device { format: libc::S_IFCHR, number: (1, 3) }),
             capability: Some(vec![1, 0, 0, 2]),
-            ..Record::default()
+            trusted: [(b"trusted.x".to_vec(), b"1\x002".to_vec()), (b"trusted.y".to_vec(), vec![])].into(),
         };
-        assert_eq!(decode(&encode(&record, (0, 0)), 0o600), Some(record));
+        assert_eq!(decode(&encode(&record, (0, 0)), 0o640), Some(record));
+        // As earlier versions wrote it.
+        let mode = decode(&[0xa0, 0x06, 0x80, 0x80, 0x04], 0o640).expect("a message").mode;
+        assert_eq!(mode, Some((0, 0o640)));
     }
 }

@@ -14,6 +14,20 @@ pub enum File {
     GidMap,
 }
 
+/// The task whose files of /proc a host path leads to, by its text; not what a link there leads to.
+pub fn task_of(host: &[u8]) -> Option<i32> {
+    let rest = host.strip_prefix(b"/proc/")?;
+    let mut parts = rest.split(|&b| b == b'/');
+    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse().ok();
+    let pid = number(parts.next()?)?;
+    match parts.next() {
+        Some(b"task") => parts.next().and_then(number).or(Some(pid)),
+        Some(b"cwd" | b"root" | b"exe") => None,
+        Some(b"fd" | b"map_files" | b"ns") if parts.next().is_some() => None,
+        _ => Some(pid),
+    }
+}
+
 /// Which file a host path, without its NUL, names.
 pub fn file_at(host: &[u8]) -> Option<File> {
     let rest = std::str::from_utf8(host.strip_prefix(b"/proc/")?).ok()?;

@@ -17,6 +17,30 @@ pub enum Layout {
     Old,
     /// `struct linux_dirent64` of getdents64(2).
     Wide,
+    /// `struct compat_linux_dirent`: [`Layout::Old`] of a 32-bit program.
+    Narrow,
+    /// `struct compat_old_linux_dirent` of readdir(2): one entry a call, whose result is 1.
+    Single,
+}
+
+impl Layout {
+    /// Bytes of an inode number and of a position, which records begin with.
+    const fn word(self) -> usize {
+        match self {
+            Layout::Old | Layout::Wide => 8,
+            Layout::Narrow | Layout::Single => 4,
+        }
+    }
+
+    /// Whether a call gives one entry only, and how many it gave instead of bytes.
+    pub const fn counts(self) -> bool {
+        matches!(self, Layout::Single)
+    }
+
+    /// Bytes that a call with a buffer of `room` bytes may write.
+    pub const fn room(self, room: usize) -> usize {
+        if self.counts() { usize::MAX } else { room }
+    }
 }
 
 /// An entry that prun adds.
@@ -67,17 +91,26 @@ pub fn turn(position: i64, extras: usize, beneath: Beneath) -> Turn {
 /// Records of prun's entries from number `from` on, as many as `room` bytes hold, and the position behind them.
 ///
 /// # Errors
-/// `EINVAL` where there is no room for the first.
+/// `EINVAL` where there is no room for the first, `EOVERFLOW` where its inode does not fit.
 pub fn own(extras: &[Extra], from: usize, room: usize, layout: Layout) -> Result<(Vec<u8>, i64), Errno> {
     let mut out = vec![];
     let mut next = from;
     while let Some(extra) = extras.get(next) {
+        if layout.word() == 4 && u32::try_from(extra.ino).is_err() {
+            if next == from {
+                return Err(Errno::EOVERFLOW);
+            }
+            break;
+        }
         let record = encode(extra, FIRST + 1 + next as i64, layout);
         if out.len() + record.len() > room {
             break;
         }
         out.extend(record);
         next += 1;
+        if layout.counts() {
+            break;
+        }
     }
     if next == from && from < extras.len() {
         return Err(Errno::EINVAL);
@@ -107,7 +140,8 @@ pub fn without(bytes: &[u8], layout: Layout, mut judge: impl FnMut(&[u8]) -> Fat
             Fate::Goes => {}
             Fate::Becomes(ino) => {
                 kept.extend_from_slice(record);
-                kept[start..start + 8].copy_from_slice(&ino.to_ne_bytes());
+                let len = layout.word();
+                kept[start..start + len].copy_from_slice(&ino.to_le_bytes()[..len]);
             }
         }
         rest = tail;
@@ -115,30 +149,46 @@ pub fn without(bytes: &[u8], layout: Layout, mut judge: impl FnMut(&[u8]) -> Fat
     kept
 }
 
+/// Bytes of the longest record of [`Layout::Single`]: no file system has longer names than 255 bytes.
+pub const SINGLE_MAX: usize = 10 + 255 + 1;
+
 /// Offset of the name in a record.
 const fn name_at(layout: Layout) -> usize {
     match layout {
         Layout::Wide => 19,
         Layout::Old => 18,
+        Layout::Narrow | Layout::Single => 10,
     }
 }
 
-/// A record: inode, position of the next, length, then type and name (64) or name, padding and type.
+/// A record: inode, position of the next, length, then type and name (64) or name, padding and type; the oldest has the
+/// name's length, and no type.
 pub fn encode(entry: &Extra, next: i64, layout: Layout) -> Vec<u8> {
-    let nul_and_type = if layout == Layout::Wide { 1 } else { 2 };
-    let len = (name_at(layout) + entry.name.len() + nul_and_type).next_multiple_of(8);
+    let behind = if matches!(layout, Layout::Wide | Layout::Single) { 1 } else { 2 };
+    let word = layout.word();
+    let mut len = name_at(layout) + entry.name.len() + behind;
+    if !layout.counts() {
+        len = len.next_multiple_of(word);
+    }
     let mut out = vec![0; len];
-    out[..8].copy_from_slice(&entry.ino.to_ne_bytes());
-    out[8..16].copy_from_slice(&next.to_ne_bytes());
-    out[16..18].copy_from_slice(&(len as u16).to_ne_bytes());
+    out[..word].copy_from_slice(&entry.ino.to_le_bytes()[..word]);
+    out[word..2 * word].copy_from_slice(&next.to_le_bytes()[..word]);
+    let size = if layout.counts() { entry.name.len() } else { len };
+    out[2 * word..2 * word + 2].copy_from_slice(&(size as u16).to_ne_bytes());
     out[name_at(layout)..][..entry.name.len()].copy_from_slice(&entry.name);
-    out[if layout == Layout::Wide { 18 } else { len - 1 }] = entry.kind;
+    match layout {
+        Layout::Wide => out[18] = entry.kind,
+        Layout::Old | Layout::Narrow => out[len - 1] = entry.kind,
+        Layout::Single => {}
+    }
     out
 }
 
 /// The first record, its name, and the rest.
 pub fn split(bytes: &[u8], layout: Layout) -> Option<(&[u8], &[u8], &[u8])> {
-    let len = usize::from(u16::from_ne_bytes([*bytes.get(16)?, *bytes.get(17)?]));
+    let at = 2 * layout.word();
+    let size = usize::from(u16::from_ne_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
+    let len = if layout.counts() { name_at(layout) + size + 1 } else { size };
     if len <= name_at(layout) || len > bytes.len() {
         return None;
     }
@@ -154,12 +204,17 @@ mod tests {
 
     #[test]
     fn records_come_back_as_they_went() {
-        for layout in [Layout::Old, Layout::Wide] {
+        for layout in [Layout::Old, Layout::Wide, Layout::Narrow, Layout::Single] {
             for name in [&b"nix"[..], b"a", &[b'x'; 255]] {
                 let entry = Extra { ino: 7, kind: libc::DT_DIR, name: name.to_vec() };
                 let bytes = encode(&entry, FIRST, layout);
                 let (record, got, rest) = split(&bytes, layout).unwrap();
-                assert_eq!((record.len() % 8, got, rest.len()), (0, name, 0));
+                assert_eq!((got, rest.len()), (name, 0));
+                if layout == Layout::Single {
+                    assert_eq!(record.len(), 10 + name.len() + 1);
+                    continue;
+                }
+                assert_eq!(record.len() % layout.word(), 0);
                 assert_eq!(record[if layout == Layout::Wide { 18 } else { record.len() - 1 }], libc::DT_DIR);
             }
         }

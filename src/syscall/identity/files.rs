@@ -1,13 +1,15 @@
 //! stat, chown, chmod and access under a fake identity.
 
 use super::super::table::{Row, Touch};
-use super::super::{Action, Call};
-use super::no_descriptor;
-use crate::emulate::identity::owner::PERMISSIONS;
+use super::super::{Action, Call, symlinked};
+use crate::emulate::identity::owner::{PERMISSIONS, Record};
 use crate::emulate::identity::{Cap, Cred, Identity};
-use crate::sys::file::{Attr, BTIME};
+use crate::sys;
+use crate::sys::file::{Attr, Place, Statx};
 use crate::tracee::memory;
-use syscalls::{Errno, Sysno};
+use crate::tracee::rights::AsGuest;
+use prun_arch::Sysno;
+use syscalls::Errno;
 
 const TYPE: u32 = libc::S_IFMT;
 /// `AT_STATX_SYNC_TYPE`.
@@ -27,25 +29,51 @@ impl Call<'_> {
         if flags & !allowed != 0 {
             return Ok(None);
         }
-        let Some(place) = self.place(row, Touch::Reads)? else { return Ok(None) };
         // How the last component is followed is the place's own business.
         let flags = flags & (libc::AT_NO_AUTOMOUNT | SYNC);
-        self.session.stats.host_calls.add(1);
-        let mut x = place.statx(flags, mask).map_err(no_descriptor(row))?;
-        let seen = identity.records.seen(&place, &x.attr());
+        let Some((place, mut x)) = self.look(row, flags, mask)? else { return Ok(None) };
+        let seen = identity.seen(&place, &x.attr());
         (x.uid, x.gid, x.mode) = (seen.uid, seen.gid, seen.mode as u16);
         (x.rdev_major, x.rdev_minor) = seen.rdev;
         if row.call == Sysno::statx {
-            x.mask &= mask | !BTIME;
-            memory::write(self.task.tid, buffer, x.bytes())?;
+            memory::write(self.task.tid, buffer, x.asked(mask).bytes())?;
+        } else if self.regs.abi().word() == 4 {
+            let pieces = x.narrow().pieces(self.regs.abi(), self.form()).map_err(|_| Errno::EOVERFLOW)?;
+            for (offset, bytes) in pieces {
+                memory::write(self.task.tid, buffer.wrapping_add(offset), &bytes)?;
+            }
         } else {
             memory::write(self.task.tid, buffer, &x.stat_bytes())?;
         }
         Ok(Some(Action::Return(0)))
     }
 
+    /// What the tracer sees of the file that the row's path names, with the guest's rights; `None` where the kernel finds
+    /// that it names none.
+    pub(in crate::syscall) fn look(
+        &mut self,
+        row: &Row,
+        flags: i32,
+        mask: u32,
+    ) -> Result<Option<(Place, Statx)>, Errno> {
+        let Some(place) = self.place(row, Touch::Reads)? else { return Ok(None) };
+        self.session.stats.host_calls.add(1);
+        let mut x = {
+            let _rights = AsGuest::of(self.task.tid);
+            place.statx(flags, mask)?
+        };
+        if self.session.emulation.symlinks() {
+            let names = place.path().and_then(|path| match path.starts_with(b"/proc/") {
+                true => symlinked::names_of_open(&[path, b"\0"].concat()),
+                false => symlinked::names_of(path),
+            });
+            x.nlink = names.unwrap_or(x.nlink);
+        }
+        Ok(Some((place, x)))
+    }
+
     /// Whether the caller's host user may change a file's attributes at all.
-    fn is_ours(identity: &Identity, attr: &Attr) -> bool {
+    pub(super) fn is_ours(identity: &Identity, attr: &Attr) -> bool {
         attr.uid == identity.host.0 || identity.host.0 == 0
     }
 
@@ -56,11 +84,11 @@ impl Call<'_> {
         }
         let (uid, gid) = match row.call {
             Sysno::fchownat => (self.args[2] as u32, self.args[3] as u32),
-            _ => (self.args[1] as u32, self.args[2] as u32),
+            _ => (self.id(self.args[1]), self.id(self.args[2])),
         };
         let Some(place) = self.place(row, Touch::Changes)? else { return Ok(None) };
-        let attr = place.attr().map_err(no_descriptor(row))?;
-        let seen = identity.records.seen(&place, &attr);
+        let attr = place.attr()?;
+        let seen = identity.seen(&place, &attr);
         let cred = self.cred(identity);
         if !cred.can(Cap::Chown) {
             let owns = cred.uid.fs == seen.uid;
@@ -69,15 +97,19 @@ impl Call<'_> {
                 return Err(Errno::EPERM);
             }
         }
+        let directory = attr.mode & TYPE == libc::S_IFDIR;
+        let taken = if directory { 0 } else { cred.takes_set_ids(&seen) };
+        if taken != 0 && !cred.can(Cap::Fowner) && cred.uid.fs != seen.uid {
+            // That is a change of the mode, `setattr_prepare()`, whatever else is asked for.
+            return Err(Errno::EPERM);
+        }
         if !Self::is_ours(identity, &attr) {
             // Somebody else's on the host: as for root in a container, it stays what it is.
             let same = (uid == SAME || uid == seen.uid) && (gid == SAME || gid == seen.gid);
             return if same { Ok(Some(Action::Return(0))) } else { Err(Errno::EPERM) };
         }
         place.touch_owner()?;
-        let after = place.attr()?;
-        let directory = attr.mode & TYPE == libc::S_IFDIR;
-        identity.records.change(&place, &after, |record| {
+        Self::remember(identity, &place, &attr, |record, after| {
             if uid != SAME {
                 record.uid = Some(uid);
             }
@@ -85,10 +117,8 @@ impl Call<'_> {
                 record.gid = Some(gid);
             }
             if !directory {
-                // A new owner ends what the old one granted: `chown_common()`, `setattr_should_drop_sgid()`.
-                let by_group = if seen.mode & libc::S_IXGRP != 0 { libc::S_ISGID } else { 0 };
-                let mode = seen.mode & PERMISSIONS & !(libc::S_ISUID | by_group);
-                record.mode = Some((mode, after.mode & PERMISSIONS));
+                // A new owner ends what the old one granted: `chown_common()`.
+                record.mode = Some((seen.mode & PERMISSIONS & !taken, after.mode & PERMISSIONS));
                 record.capability = None;
             }
         })?;
@@ -106,11 +136,11 @@ impl Call<'_> {
         } as u32
             & PERMISSIONS;
         let Some(place) = self.place(row, Touch::Changes)? else { return Ok(None) };
-        let attr = place.attr().map_err(no_descriptor(row))?;
+        let attr = place.attr()?;
         if !Self::is_ours(identity, &attr) || attr.mode & TYPE == libc::S_IFLNK {
             return Ok(None);
         }
-        let seen = identity.records.seen(&place, &attr);
+        let seen = identity.seen(&place, &attr);
         let cred = self.cred(identity);
         if !cred.can(Cap::Fowner) && cred.uid.fs != seen.uid {
             return Err(Errno::EPERM);
@@ -118,12 +148,36 @@ impl Call<'_> {
         let keeps = cred.can(Cap::Fsetid) || cred.in_group(seen.gid);
         let mode = if keeps { mode } else { mode & !libc::S_ISGID };
         let place = place.followed();
-        place.set_mode(open_to_owner(attr.mode & TYPE, mode))?;
-        let after = place.attr()?;
-        identity
-            .records
-            .change(&place, &after, |record| record.mode = Some((mode, after.mode & PERMISSIONS)))?;
+        let shown = open_to_owner(attr.mode & TYPE, mode);
+        place.set_mode(shown)?;
+        Self::remember(identity, &place, &attr, |record, after| {
+            record.mode = Some((mode, after.mode & PERMISSIONS));
+        })?;
         Ok(Some(Action::Return(0)))
+    }
+
+    /// Remembers what goes with a change of the host's file that is done; where that fails, the file has its mode of
+    /// `before` again, as the guest is told that nothing was changed.
+    pub(super) fn remember(
+        identity: &Identity,
+        place: &Place,
+        before: &Attr,
+        change: impl FnOnce(&mut Record, &Attr),
+    ) -> Result<(), Errno> {
+        let remembered = place
+            .attr()
+            .and_then(|after| identity.records.change(place, &after, |record| change(record, &after)));
+        if remembered.is_err()
+            && before.mode & TYPE != libc::S_IFLNK
+            && let Err(e) = place.set_mode(before.mode & PERMISSIONS)
+        {
+            crate::note!(
+                0,
+                "a file's mode is changed, though its owner could not be recorded: {}",
+                sys::io(e)
+            );
+        }
+        remembered
     }
 
     /// access(2) and its kin: the guest's modes decide first, then the host's.
@@ -144,7 +198,7 @@ impl Call<'_> {
         }
         let Some(place) = self.place(row, Touch::Reads)? else { return Ok(None) };
         let Ok(attr) = place.attr() else { return Ok(None) };
-        if cred.may(&identity.records.seen(&place, &attr), want) { Ok(None) } else { Err(Errno::EACCES) }
+        if cred.may(&identity.seen(&place, &attr), want) { Ok(None) } else { Err(Errno::EACCES) }
     }
 
     /// Whether a change through a descriptor is one that [`Call::fd_change`] refuses, as it then does.
@@ -158,5 +212,7 @@ impl Call<'_> {
 
 /// The mode that the host's file gets: its owner, prun's user, keeps access.
 pub(super) fn open_to_owner(format: u32, mode: u32) -> u32 {
-    mode | if format == libc::S_IFDIR { 0o700 } else { 0o600 }
+    // What somebody may execute, the host's kernel has to execute for this user.
+    let executes = if mode & 0o111 != 0 { 0o100 } else { 0 };
+    mode | if format == libc::S_IFDIR { 0o700 } else { 0o600 | executes }
 }

@@ -3,7 +3,9 @@
 use super::super::{Action, Call};
 use crate::emulate::identity::{Cap, Cred, Identity, Secure};
 use crate::tracee::memory;
-use syscalls::{Errno, Sysno};
+use prun_arch::Sysno;
+use prun_arch::abi::stat::low_id;
+use syscalls::Errno;
 
 /// `NGROUPS_MAX`.
 const GROUPS_MAX: usize = 65536;
@@ -22,13 +24,16 @@ impl Call<'_> {
     pub(super) fn ids(&mut self, identity: &Identity, call: Sysno) -> Result<Option<Action>, Errno> {
         use Sysno as S;
         let cred = self.cred(identity);
-        let [a, b, c, ..] = self.args.map(|arg| arg as u32);
+        let [a, b, c, ..] = self.args.map(|arg| self.id(arg));
+        // An id as the caller can be told of it.
+        let low = self.has_low_ids();
+        let told = |id: u32| if low { low_id(id).into() } else { i64::from(id) };
         let mut new = Cred::clone(&cred);
         let value = match call {
-            S::getuid => cred.uid.real.into(),
-            S::geteuid => cred.uid.effective.into(),
-            S::getgid => cred.gid.real.into(),
-            S::getegid => cred.gid.effective.into(),
+            S::getuid => told(cred.uid.real),
+            S::geteuid => told(cred.uid.effective),
+            S::getgid => told(cred.gid.real),
+            S::getegid => told(cred.gid.effective),
             S::getresuid => self.write_ids(&cred.uid)?,
             S::getresgid => self.write_ids(&cred.gid)?,
             S::getgroups => self.getgroups(&cred)?,
@@ -55,9 +60,14 @@ impl Call<'_> {
         Ok(Some(Action::Return(value)))
     }
 
+    /// An id as it is written for the caller.
+    fn id_bytes(&self, id: u32) -> Vec<u8> {
+        if self.has_low_ids() { low_id(id).to_ne_bytes().to_vec() } else { id.to_ne_bytes().to_vec() }
+    }
+
     fn write_ids(&self, ids: &crate::emulate::identity::Ids) -> Result<i64, Errno> {
         for (at, id) in self.args.iter().zip([ids.real, ids.effective, ids.saved]) {
-            memory::write(self.task.tid, *at, &id.to_ne_bytes())?;
+            memory::write(self.task.tid, *at, &self.id_bytes(id))?;
         }
         Ok(0)
     }
@@ -69,7 +79,7 @@ impl Call<'_> {
             return Err(Errno::EINVAL);
         }
         if room > 0 {
-            let bytes: Vec<u8> = cred.groups.iter().flat_map(|g| g.to_ne_bytes()).collect();
+            let bytes: Vec<u8> = cred.groups.iter().flat_map(|&g| self.id_bytes(g)).collect();
             memory::write(self.task.tid, self.args[1], &bytes)?;
         }
         Ok(count as i64)
@@ -83,9 +93,12 @@ impl Call<'_> {
         if count > GROUPS_MAX {
             return Err(Errno::EINVAL);
         }
-        let mut bytes = vec![0; 4 * count];
+        let len = if self.has_low_ids() { 2 } else { 4 };
+        let mut bytes = vec![0; len * count];
         memory::read(self.task.tid, self.args[1], &mut bytes)?;
-        new.groups = bytes.chunks_exact(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect();
+        // Little-endian: the low half comes first.
+        let word = |b: &[u8]| b.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        new.groups = bytes.chunks_exact(len).map(|b| self.id(word(b))).collect();
         // The kernel keeps them in order.
         new.groups.sort_unstable();
         Ok(0)
@@ -182,11 +195,12 @@ impl Call<'_> {
             libc::PR_GET_SECUREBITS => new.secure.0.into(),
             libc::PR_SET_SECUREBITS => {
                 let (old, wanted) = (new.secure.0, a as u32);
-                let locked = (old & Secure::LOCKS) >> 1;
-                if locked & (old ^ wanted) != 0
+                let (locked, changed) = ((old & Secure::LOCKS) >> 1, old ^ wanted);
+                let privileged = changed == 0 || changed & !Secure::ANYBODYS != 0;
+                if locked & changed != 0
                     || old & Secure::LOCKS & !wanted != 0
-                    || a > 0xff
-                    || !new.can(Cap::SetPcap)
+                    || a > u64::from(Secure::LOCKS | Secure::LOCKS >> 1)
+                    || (privileged && !new.can(Cap::SetPcap))
                 {
                     return Err(Errno::EPERM);
                 }

@@ -5,14 +5,17 @@ use super::super::table::{Arg, Row, Touch};
 use super::super::{Action, Call};
 use super::Later;
 use super::files::open_to_owner;
-use crate::emulate::identity::owner::PERMISSIONS;
+use crate::emulate::identity::owner::{PERMISSIONS, SET_IDS};
 use crate::emulate::identity::status::{self, File};
-use crate::emulate::identity::{Cap, Device, Identity};
+use crate::emulate::identity::{Cap, Cred, Device, Identity};
+use crate::emulate::proc;
 use crate::resolve::{Follow, Restrict};
 use crate::sys;
-use crate::sys::file::Place;
+use crate::sys::file::{Attr, Place};
 use crate::tracee::memory;
-use syscalls::{Errno, Sysno};
+use prun_arch::Sysno;
+use std::sync::Arc;
+use syscalls::Errno;
 
 const TYPE: u32 = libc::S_IFMT;
 const W_X: u32 = (libc::W_OK | libc::X_OK) as u32;
@@ -49,7 +52,7 @@ pub struct Made {
 impl Call<'_> {
     /// The caller's umask, of proc_pid_status(5).
     fn umask(&self) -> u32 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.task.tid)).unwrap_or_default();
+        let status = sys::read_text(&format!("/proc/{}/status", self.task.tid)).unwrap_or_default();
         let field = status.lines().find_map(|l| l.strip_prefix("Umask:"));
         field.and_then(|f| u32::from_str_radix(f.trim(), 8).ok()).unwrap_or(0o022)
     }
@@ -66,7 +69,7 @@ impl Call<'_> {
         }
         let parent = place.parent();
         if let Ok(attr) = parent.attr() {
-            let seen = identity.records.seen(&parent, &attr);
+            let seen = identity.seen(&parent, &attr);
             if !cred.may(&seen, W_X) {
                 return Err(Errno::EACCES);
             }
@@ -86,12 +89,24 @@ impl Call<'_> {
         mode: Option<(u32, usize)>,
     ) -> Result<(), Errno> {
         let ids = self.owner_of_new(identity, &place)?;
+        let cred = self.cred(identity);
+        // `mode_strip_sgid()`: nobody gets into the directory's group by that.
+        let stripped = |mode: u32| {
+            let both = libc::S_ISGID | libc::S_IXGRP;
+            let strange = format != libc::S_IFDIR && !cred.in_group(ids.1) && !cred.can(Cap::Fsetid);
+            if strange && mode & both == both { mode & !libc::S_ISGID } else { mode }
+        };
+        let mode = mode.map(|(mode, at)| (stripped(mode), at));
+        if let Some((mode, at)) = mode {
+            self.args[at] = mode.into();
+        }
         let mut kept = None;
         if let Some((mode, at)) = mode
-            && open_to_owner(format, mode) != mode
+            && host_mode(&cred, format, mode) != mode
         {
-            self.args[at] = open_to_owner(format, mode).into();
-            kept = Some(mode & PERMISSIONS & !self.umask());
+            self.args[at] = host_mode(&cred, format, mode).into();
+            let settable = if format == libc::S_IFDIR { PERMISSIONS & !SET_IDS } else { PERMISSIONS };
+            kept = Some(mode & settable & !self.umask());
         }
         if ids != (identity.wanted.uid, identity.wanted.gid) || kept.is_some() {
             let place = (format != 0).then_some(place);
@@ -108,7 +123,9 @@ impl Call<'_> {
         let done = identity.records.change(&place, &attr, |record| {
             (record.uid, record.gid) = (Some(made.ids.0), Some(made.ids.1));
             if let Some(mode) = made.mode {
-                record.mode = Some((mode, attr.mode & PERMISSIONS));
+                // A directory has its parent's set-group-ID bit: the host's kernel sees to that.
+                let inherits = if attr.mode & TYPE == libc::S_IFDIR { attr.mode & libc::S_ISGID } else { 0 };
+                record.mode = Some((mode | inherits, attr.mode & PERMISSIONS));
             }
         });
         if let Err(e) = done {
@@ -147,6 +164,7 @@ impl Call<'_> {
 
     pub(super) fn mkdir(&mut self, identity: &Identity, row: &Row) -> Result<Option<Action>, Errno> {
         let at = row.args.len();
+        identity.records.changed();
         self.makes(identity, row, Some(at))
     }
 
@@ -158,22 +176,31 @@ impl Call<'_> {
         if !matches!(format, libc::S_IFCHR | libc::S_IFBLK) {
             return self.makes(identity, row, Some(at));
         }
+        let Some(place) = self.place(row, Touch::Makes)? else { return Ok(None) };
+        if place.attr().is_ok() {
+            return Err(Errno::EEXIST);
+        }
+        let ids = self.owner_of_new(identity, &place)?;
         if !self.cred(identity).can(Cap::Mknod) {
             return Err(Errno::EPERM);
         }
-        let Some(place) = self.place(row, Touch::Makes)? else { return Ok(None) };
-        let ids = self.owner_of_new(identity, &place)?;
         let mode = mode & PERMISSIONS & !self.umask();
         place.make(0o600)?;
-        let attr = place.attr()?;
         // `new_decode_dev()`
         let dev = self.args[at + 1] as u32;
         let number = ((dev & 0xf_ff00) >> 8, (dev & 0xff) | (dev >> 12 & 0xf_ff00));
-        identity.records.change(&place, &attr, |record| {
-            (record.uid, record.gid) = (Some(ids.0), Some(ids.1));
-            record.mode = Some((mode, attr.mode & PERMISSIONS));
-            record.device = Some(Device { format, number });
-        })?;
+        let recorded = place.attr().and_then(|attr| {
+            identity.records.change(&place, &attr, |record| {
+                (record.uid, record.gid) = (Some(ids.0), Some(ids.1));
+                record.mode = Some((mode, attr.mode & PERMISSIONS));
+                record.device = Some(Device { format, number });
+            })
+        });
+        if let Err(e) = recorded {
+            // Without its record it would be an empty file.
+            place.unlink()?;
+            return Err(e);
+        }
         Ok(Some(Action::Return(0)))
     }
 
@@ -212,7 +239,10 @@ impl Call<'_> {
         }
         let parent = place.parent();
         let Ok(attr) = parent.attr() else { return Ok(()) };
-        let dir = identity.records.seen(&parent, &attr);
+        let dir = identity.seen(&parent, &attr);
+        if attr.mode & TYPE != libc::S_IFDIR {
+            return Ok(());
+        }
         if !cred.may(&dir, W_X) {
             return Err(Errno::EACCES);
         }
@@ -220,7 +250,7 @@ impl Call<'_> {
             && !cred.can(Cap::Fowner)
             && dir.uid != cred.uid.fs
             && let Ok(attr) = place.attr()
-            && identity.records.seen(place, &attr).uid != cred.uid.fs
+            && identity.seen(place, &attr).uid != cred.uid.fs
         {
             return Err(Errno::EPERM);
         }
@@ -243,6 +273,10 @@ impl Call<'_> {
             return Ok(None);
         }
         let Some(place) = self.place(row, Touch::Removes)? else { return Ok(None) };
+        if place.attr().is_err() {
+            // `ENOENT`, before anybody asks who may.
+            return Ok(None);
+        }
         self.may_remove(identity, &place)?;
         self.will_forget(identity, &place);
         Ok(None)
@@ -258,12 +292,29 @@ impl Call<'_> {
         for at in (0..row.args.len()).filter(|&i| row.args[i] == Arg::Entry) {
             // What may be renamed is the plain handler's to say.
             let Some(place) = self.place_at(row, at, Touch::Reads)? else { return Ok(None) };
-            self.may_remove(identity, &place)?;
             places.push(place);
         }
         let [old, new] = places.as_slice() else { return Ok(None) };
-        let same = matches!((old.attr(), new.attr()), (Ok(a), Ok(b)) if a.id == b.id);
-        if !exchange && !same {
+        let Ok(moved) = old.attr() else { return Ok(None) };
+        let replaced = new.attr().ok();
+        if replaced.is_some_and(|attr| attr.id == moved.id) {
+            // Two names of one file: nothing is done, and nothing asked (`vfs_rename()`).
+            return Ok(None);
+        }
+        self.may_remove(identity, old)?;
+        self.may_remove(identity, new)?;
+        if let Some(cred) = self.held(identity)
+            && old.parent().attr().map(|attr| attr.id) != new.parent().attr().map(|attr| attr.id)
+        {
+            // A directory that gets another parent is written to: its `..` (`vfs_rename()`).
+            let writes = |place: &Place, attr: &Attr| {
+                attr.mode & TYPE != libc::S_IFDIR || cred.may(&identity.seen(place, attr), libc::W_OK as u32)
+            };
+            if !writes(old, &moved) || !replaced.filter(|_| exchange).is_none_or(|attr| writes(new, &attr)) {
+                return Err(Errno::EACCES);
+            }
+        }
+        if !exchange {
             self.will_forget(identity, new);
         }
         Ok(None)
@@ -289,15 +340,16 @@ impl Call<'_> {
         let path_only = flags & libc::O_PATH != 0;
         let creates = flags & libc::O_CREAT != 0;
         let temporary = flags & libc::O_TMPFILE == libc::O_TMPFILE;
-        let mode_at = match self.regs.number() {
-            n if n == Sysno::creat as u32 => Some(at + 1),
-            n if n == Sysno::openat2 as u32 => None,
+        let mode_at = match self.call() {
+            Some(Sysno::creat) => Some(at + 1),
+            Some(Sysno::openat2) => None,
             _ => Some(at + 2),
         };
         let mode = mode_at.map(|i| (self.args[i] as u32, i)).filter(|_| creates || temporary);
-        let shut = mode.is_some_and(|(mode, _)| open_to_owner(libc::S_IFREG, mode) != mode);
+        let shut = mode.is_some_and(|(mode, _)| host_mode(&cred, 0, mode) != mode);
         let root = base && cred.can(Cap::DacOverride);
-        let looks = shut || identity.records.any_device() || (creates && identity.records.any());
+        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
+        let looks = shut || writes || identity.records.any_device() || (creates && identity.records.any());
         if path_only || (root && !looks) {
             return Ok(Opens::AsIs);
         }
@@ -313,8 +365,14 @@ impl Call<'_> {
         let Some(place) = self.located(named, dir, len, follow)? else { return Ok(Opens::AsIs) };
         let attr = match place.attr() {
             Ok(attr) if !temporary => attr,
+            Ok(attr) if attr.mode & TYPE == libc::S_IFDIR => {
+                // A file without a name in that directory.
+                let inside = Place::below(Arc::new(place.open(libc::O_PATH)?), b"x\0".to_vec());
+                self.will_make(&identity, inside, 0, mode)?;
+                return Ok(Opens::AsIs);
+            }
             Ok(_) | Err(Errno::ENOENT) => {
-                if temporary || creates {
+                if creates {
                     self.will_make(&identity, place, 0, mode)?;
                 }
                 return Ok(Opens::AsIs);
@@ -325,15 +383,12 @@ impl Call<'_> {
             return Ok(Opens::AsIs);
         }
         let record = identity.records.of(&place, &attr);
-        let seen = identity.records.look(record.as_ref(), &attr);
-        let want = match flags & libc::O_ACCMODE {
-            libc::O_RDONLY => libc::R_OK,
-            libc::O_WRONLY => libc::W_OK,
-            _ => libc::R_OK | libc::W_OK,
-        } | if flags & libc::O_TRUNC != 0 { libc::W_OK } else { 0 };
-        // The links of /proc lead to what is open already, whatever its mode.
-        if attr.mode & TYPE != libc::S_IFLNK && !cred.may(&seen, want as u32) {
-            return Err(Errno::EACCES);
+        let seen = identity.seen(&place, &attr);
+        if !nameless(&place) {
+            self.may_open(&identity, &cred, &place, &seen, flags)?;
+        }
+        if writes && record.as_ref().is_none_or(|r| r.device.is_none()) {
+            Self::before_writing(&identity, &cred, (&place, &attr), record.as_ref(), &seen)?;
         }
         if let Some(device) = record.and_then(|r| r.device) {
             let known = OPEN_TO_ALL
@@ -355,7 +410,7 @@ impl Call<'_> {
         flags: i32,
     ) -> Result<Opens, Errno> {
         if flags & (libc::O_ACCMODE | libc::O_PATH | libc::O_DIRECTORY) != 0
-            || self.regs.number() == Sysno::openat2 as u32
+            || self.call() == Some(Sysno::openat2)
         {
             return Ok(Opens::AsIs);
         }
@@ -378,4 +433,22 @@ impl Call<'_> {
         self.args[at + 1] = (flags & !libc::O_NOFOLLOW) as u64;
         Ok(Opens::Elsewhere)
     }
+}
+
+/// Whether a place is a link of /proc to what has no name anywhere, such as a pipe: that is open already, and whoever
+/// made it is not known.
+fn nameless(place: &Place) -> bool {
+    let Some(path) = place.path() else { return false };
+    if proc::link_at(path).is_none() {
+        return false;
+    }
+    let mut text = [0; crate::path::PATH_MAX];
+    sys::readlink(&[path, b"\0"].concat(), &mut text).is_ok_and(|n| n > 0 && text[0] != b'/')
+}
+
+/// The mode that the host's file gets when it is made. A file that is made by opening it may be written to, and would lose
+/// its set-user-ID bit on the host by that, though the maker may keep it.
+fn host_mode(cred: &Cred, format: u32, mode: u32) -> u32 {
+    let keeps = format == 0 && cred.can(Cap::Fsetid);
+    open_to_owner(format, if keeps { mode & !SET_IDS } else { mode })
 }

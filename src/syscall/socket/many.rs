@@ -1,16 +1,18 @@
-//! sendmmsg(2) where messages go to paths.
+//! sendmmsg(2) where messages go to paths, or carry credentials of a fake identity.
 //!
 //! The kernel writes to the vector it is given (`msg_len`), and what prun shares with tracees they, and so the kernel
 //! for them, can only read: a copy of the vector cannot be sent. But the kernel's own sendmmsg(2) is a loop of
-//! sendmsg(2), so the call is made in pieces. A message whose address has to be translated goes by a sendmsg(2) of
+//! sendmsg(2), so the call is made in pieces. A message of which something has to be translated goes by a sendmsg(2) of
 //! its own; those between two such go together by a sendmmsg(2) of part of the vector. In between the call is made
 //! once more from its first instruction, and the task knows how far it has come. As in the kernel, what goes wrong
 //! after the first message only ends the loop, and so does a signal: the call returns how many were sent.
 
-use super::address::{MMSG_LEN, MSG_LEN, name_of, set_name};
+use super::Sends;
+use super::address::msg_len;
 use crate::syscall::{Action, Again, Call, Exit};
 use crate::tracee::memory;
-use syscalls::{Errno, Sysno};
+use prun_arch::Sysno;
+use syscalls::Errno;
 
 /// `UIO_MAXIOV`: messages that one call sends at most.
 const MOST: u64 = 1024;
@@ -46,35 +48,33 @@ impl Call<'_> {
         let all = u64::from(self.args[2] as u32).min(MOST);
         let vector = self.args[1];
         for i in before..all {
-            let Some(at) = vector.checked_add(i * MMSG_LEN) else { break };
+            let Some(at) = self.message_at(vector, i) else { break };
             // What cannot be read the kernel says itself, when it gets there.
             let Some(mut message) = self.message(at) else { break };
-            let (name, len) = name_of(&message);
-            let translated = match name {
-                0 => Ok(None),
-                name => self.outgoing(name, u64::from(len), super::Binds::No),
-            };
-            let (address, len) = match translated {
-                Ok(None) => continue,
-                Ok(Some(new)) if i == before => new,
+            match self.outgoing_message(&mut message) {
+                Ok(Sends::AsIs) => continue,
                 // Those before it first; then it is looked at again.
-                Ok(Some(_)) | Err(_) if i > before => {
-                    self.args[1] = vector + before * MMSG_LEN;
+                Ok(Sends::AnotherMessage) | Err(_) if i > before => {
+                    self.args[1] = self.message_at(vector, before).unwrap_or(u64::MAX);
                     self.args[2] = i - before;
                     return Ok(then(Piece { before, count: i - before, all, length: None }));
                 }
-                Ok(Some(_)) => continue,
+                Ok(Sends::AnotherMessage) => {}
                 Err(e) => return Err(e),
-            };
-            set_name(&mut message, address, len as u32);
-            self.args = [self.args[0], self.slot.push(&message)?, self.args[3], 0, 0, 0];
+            }
+            self.args = [self.args[0], self.slot.push(message.bytes())?, self.args[3], 0, 0, 0];
             self.number = Some(Sysno::sendmsg);
-            return Ok(then(Piece { before, count: 1, all, length: Some(at + MSG_LEN as u64) }));
+            return Ok(then(Piece {
+                before,
+                count: 1,
+                all,
+                length: Some(at + msg_len(self.regs.abi().word()) as u64),
+            }));
         }
         if before == 0 {
             return Ok(Action::Run);
         }
-        self.args[1] = vector + before * MMSG_LEN;
+        self.args[1] = self.message_at(vector, before).unwrap_or(u64::MAX);
         self.args[2] = all - before;
         Ok(then(Piece { before, count: all - before, all, length: None }))
     }
