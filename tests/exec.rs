@@ -383,14 +383,15 @@ fn handlers_may_jump_out_of_calls() {
          static void soon(int i) { struct itimerval t = {{0, 0}, {0, 20 + i * 37 % 400}}; setitimer(ITIMER_REAL, &t, 0); }\n\
          int main(void) { struct sigaction a = {.sa_handler = alrm, .sa_flags = SA_RESTART}, b = {.sa_handler = usr1}; sigaction(SIGALRM, &a, 0); sigaction(SIGUSR1, &b, 0);\n\
          volatile int bad = 0, i;\n\
-         for (i = 0; i < 40000 && jumps < 1500; i++) { if (sigsetjmp(env, 1)) { close(3); continue; } armed = 1; soon(i); struct stat st; int r = stat(\"/mnt/f\", &st);\n\
+         for (i = 0; i < 40000 && jumps < JUMPS; i++) { if (sigsetjmp(env, 1)) { close(3); continue; } armed = 1; soon(i); struct stat st; int r = stat(\"/mnt/f\", &st);\n\
          int fd = open(\"/mnt/f\", O_RDONLY); armed = 0; char c[5] = \"\"; if (r != 0 || st.st_size != 4 || fd < 0 || read(fd, c, 4) != 4 || c[0] != 'd') bad++; if (fd >= 0) close(fd); }\n\
          struct itimerval off = {{0, 0}, {0, 0}}; setitimer(ITIMER_REAL, &off, 0); printf(\"jumps %d nested %d bad %d\\n\", jumps > 99, nested > 99, bad); return bad != 0; }\n",
     )
     .expect("ours");
     std::fs::write(d.join("f"), "data").expect("ours");
     let (source, program) = (d.join("j.c").display().to_string(), d.join("j").display().to_string());
-    good(Who::Me, &["gcc", "-O1", "-Wno-clobbered", "-o", &program, &source]);
+    let jumps = format!("-DJUMPS={}", times(1500).max(200));
+    good(Who::Me, &["gcc", "-O1", "-Wno-clobbered", &jumps, "-o", &program, &source]);
     let (prun, bind) = (prun(), format!("{}:/mnt", d.display()));
     for engine in ENGINES {
         let output = command(Who::User, &[&prun, "-b", &bind, &program]).env("PRUN_ENGINE", engine).output();

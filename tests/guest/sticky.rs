@@ -57,6 +57,8 @@ pub fn make(dir: &str) -> i32 {
 }
 
 /// What each of these users finds there.
+///
+/// On a slow machine it is not all.
 pub fn look(dir: &str, users: &[u32]) -> i32 {
     let dir = c(dir.as_bytes());
     for &user in users {
@@ -82,7 +84,7 @@ fn all(user: u32) {
                     let path = format!("{owner}-{mode:o}/{of}-{name}");
                     println!("{user} {path}: {}", calls(&path));
                     if *name == "dir" || *name == "dot" {
-                        for tail in ["/", "/.", "/in", "//"] {
+                        for tail in &["/", "/in", "/.", "//"][..if slow() { 2 } else { 4 }] {
                             println!("{user} {path}{tail}: {}", calls(&format!("{path}{tail}")));
                         }
                     }
@@ -90,6 +92,10 @@ fn all(user: u32) {
             }
         }
     }
+}
+
+fn slow() -> bool {
+    std::env::var_os("PRUN_TEST_SLOW").is_some()
 }
 
 fn calls(path: &str) -> String {
@@ -112,8 +118,8 @@ fn calls(path: &str) -> String {
         }
         ok(fd)
     };
-    if std::env::var_os("PRUN_TEST_SLOW").is_some() {
-        return [ok(sc!(old::stat, p, b)), ok(sc!(old::lstat, p, b)), open(O_RDONLY)].join(" ");
+    if slow() {
+        return [ok(sc!(old::lstat, p, b)), open(O_RDONLY)].join(" ");
     }
     let here = std::fs::File::open(".").expect("a folder");
     let seen = [
