@@ -210,20 +210,21 @@ fn explain(call: &Call<'_>, why: std::fmt::Arguments<'_>) {
     crate::note!(if of_the_command { 0 } else { 1 }, "{why}");
 }
 
-/// The name of an ELF machine, where it is a usual one.
-fn machine(number: u16) -> &'static str {
-    match number {
+/// The name of an ELF machine, where it is a usual one. Foreign with the number of this one are x32 and ILP32.
+fn machine(number: u16) -> (&'static str, &'static str) {
+    let name = match number {
         3 => "32-bit x86",
         8 => "MIPS",
         20 | 21 => "PowerPC",
         22 => "S390",
         40 => "32-bit ARM",
-        62 => "x86-64, with 32-bit addresses",
+        62 => "x86-64",
         183 => "aarch64",
         243 => "RISC-V",
         258 => "LoongArch",
         _ => "another",
-    }
+    };
+    (name, if number == prun_arch::ELF_MACHINE { ", with 32-bit addresses" } else { "" })
 }
 
 fn interpreter(call: &mut Call<'_>, path: &[u8]) -> Result<Step, Errno> {
@@ -286,12 +287,13 @@ fn look(call: &mut Call<'_>, step: &Step, depth: usize) -> Result<Look, Errno> {
         Kind::Other => return Ok(Look::Kernel),
         Kind::Foreign(_) if call.session.emulation.qemu.is_some() => return Ok(Look::Emulated),
         Kind::Foreign(number) => {
+            let (name, addresses) = machine(number);
             explain(
                 call,
                 format_args!(
-                    "'{}' is for another machine: {} (ELF machine {number}); get it for this one, or see --qemu",
+                    "'{}' is for another machine: {name}{addresses} (ELF machine {number}); get it for this one, or see \
+                     --qemu",
                     step.guest,
-                    machine(number)
                 ),
             );
             return Err(Errno::ENOEXEC);

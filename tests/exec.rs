@@ -116,7 +116,7 @@ fn a_program_with_a_bad_interpreter_is_refused() {
     for (i, name) in [&b"\0"[..], b".", b"/", b"/dev/null", b"x"].iter().enumerate() {
         let mut file = vec![0; 64 + 2 * 56];
         file[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
-        file[16..24].copy_from_slice(&[3, 0, 62, 0, 1, 0, 0, 0]);
+        file[16..24].copy_from_slice(&[3, 0, prun_arch::ELF_MACHINE as u8, 0, 1, 0, 0, 0]);
         file[32] = 64;
         file[52..58].copy_from_slice(&[64, 0, 56, 0, 2, 0]);
         let mut header = |at: usize, kind: u32, words: [u64; 6]| {
@@ -138,7 +138,7 @@ fn a_program_with_a_bad_interpreter_is_refused() {
 }
 
 /// The interpreter that a program of the host names.
-fn interpreter(program: &str) -> String {
+pub(crate) fn interpreter(program: &str) -> String {
     let said = good(Who::Me, &["env", "LC_ALL=C", "readelf", "-l", program]);
     let (_, rest) = said.split_once("program interpreter: ").expect("it is dynamic");
     rest.split(']').next().expect("a name").to_owned()

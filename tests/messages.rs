@@ -285,6 +285,15 @@ const WARNINGS: &[Case] = &[
         &[],
     ),
     (
+        "syscall/identity/files.rs",
+        "a file's mode is changed, though its owner",
+        Race(
+            "the file system must refuse two changes in a row after it took one, as under an injector (faults)",
+        ),
+        0,
+        &[],
+    ),
+    (
         "syscall/identity/make.rs",
         "the owner of a new file is forgotten",
         Race("the file system must fill up between the making of a file and its attribute"),

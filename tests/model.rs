@@ -99,7 +99,7 @@ proptest! {
     }
 }
 
-/// What was wrong once: the host's tree, the bindings and a path each.
+/// What was wrong once: the host's tree (`1/a`: `a` in what was made first), the bindings and a path each.
 #[test]
 fn what_disagreed_before_agrees() {
     type Known<'a> = (&'a str, &'a [(&'a str, Kind)], &'a [(u8, &'a str)], &'a [(&'a str, u8, u8)]);
@@ -153,12 +153,28 @@ fn what_disagreed_before_agrees() {
             &[(1, "b/../d")],
             &[("d", 0, 0), ("b/d", 0, 0), ("b", 1, 0)],
         ),
+        (
+            "a binding of a short name at the end of a long way, after looks at each component",
+            &[("a", Kind::Dir), ("1/a", Kind::Dir), ("2/a", Kind::Dir), ("b", Kind::Dir), ("4/c", Kind::Dir)],
+            &[(4, "a/a/a"), (5, "a/a/b")],
+            &[
+                ("a/a/a", 0, 0x84),
+                ("a/a/a", 1, 0x84),
+                ("d/../a/a/a", 2, 0),
+                ("a/a/a/c", 0, 0x84),
+                ("a/a/b", 0, 0x84),
+            ],
+        ),
     ];
     for (what, made, binds, asks) in all {
         let case = Case {
             made: made
                 .iter()
-                .map(|(name, what)| Made { parent: 0, name: name.as_bytes()[0] - b'a', what: what.clone() })
+                .map(|(path, what)| {
+                    let (parent, name) = path.split_once('/').unwrap_or(("0", path));
+                    let parent = parent.parse().expect("a number");
+                    Made { parent, name: name.as_bytes()[0] - b'a', what: what.clone() }
+                })
                 .collect(),
             root: 0,
             binds: binds

@@ -25,7 +25,8 @@ fn the_doctor_s_report() {
     assert_eq!(find("memfd")["answer"], "works");
 }
 
-/// All that is tried takes less than 3 ms: the fastest of some runs counts, since others are at work here too.
+/// All that is tried takes less than 3 ms, on a machine of usual speed: the fastest of some runs counts, since others are
+/// at work here too.
 #[test]
 fn the_probes_are_quick() {
     let prun = prun();
@@ -35,9 +36,10 @@ fn the_probes_are_quick() {
         report["microseconds"].as_u64().expect("a number")
     };
     let mut all = vec![];
+    let limit = 3000 * u64::from(slow());
     let quick = (0..300).map(micros).any(|time| {
         all.push(time);
-        time < 3000
+        time < limit
     });
     assert!(quick, "{:?} µs", all.iter().min());
 }
@@ -53,15 +55,23 @@ fn why_a_program_cannot_be_executed() {
     };
     let program = std::fs::read(guest()).expect("there");
     let mut foreign = program[..4096].to_vec();
-    foreign[18..20].copy_from_slice(&183u16.to_le_bytes());
-    let dynamic = std::fs::read("/bin/true").expect("there");
-    let at = memchr::memmem::find(&dynamic, b"/lib64/ld-linux").expect("dynamic");
-    let mut orphan = dynamic;
-    orphan[at..at + 6].copy_from_slice(b"/nope4");
+    // The other of the two CPUs, and what has this one's number and other addresses.
+    let (number, name) = if prun_arch::ELF_MACHINE == 62 { (183u16, "aarch64") } else { (62, "x86-64") };
+    foreign[18..20].copy_from_slice(&number.to_le_bytes());
+    let foreign_name = format!("another machine: {name} (");
+    let mut short = program[..4096].to_vec();
+    short[4] = 1;
+    let mut orphan = std::fs::read("/bin/true").expect("there");
+    let linker = crate::exec::interpreter("/bin/true");
+    let at = memchr::memmem::find(&orphan, linker.as_bytes()).expect("dynamic");
+    let missing = linker.replacen("/lib", "/nop", 1);
+    orphan[at..at + missing.len()].copy_from_slice(missing.as_bytes());
+    let missing = format!("ELF interpreter '{missing}'");
     let cases = [
         (make("script", b"#!/no/such/sh -e\n", 0o755), 127, &["'#!' interpreter '/no/such/sh'"][..]),
-        (make("foreign", &foreign, 0o755), 126, &["another machine: aarch64", "neither a program"]),
-        (make("orphan", &orphan, 0o755), 127, &["ELF interpreter '/nope4/ld-linux"]),
+        (make("foreign", &foreign, 0o755), 126, &[&foreign_name, "neither a program"]),
+        (make("short", &short, 0o755), 126, &[", with 32-bit addresses (", "neither a program"]),
+        (make("orphan", &orphan, 0o755), 127, &[&missing]),
         (make("plain", b"text", 0o644), 126, &["no file that this user may execute"]),
         (make("text", b"text", 0o755), 126, &["neither a program for this machine nor a script"]),
         ("/no/such/program".into(), 127, &["not in the guest"]),
@@ -124,7 +134,8 @@ fn strict_names_what_is_not_exact_once() {
         for word in ["io_uring_setup (425)", "newer than Linux"] {
             assert_eq!(error.matches(word).count(), 1, "{engine} {word}: {error}");
         }
-        assert_eq!(text(&output).matches("int 0x80 -> 0").count(), 2, "{engine}: {}", text(&output));
+        let narrow = if prun_arch::ABIS.contains(&prun_arch::abi::Abi::I386) { 2 } else { 0 };
+        assert_eq!(text(&output).matches("int 0x80 -> 0").count(), narrow, "{engine}: {}", text(&output));
         assert!(text(&output).contains("x32 -> -ENOSYS"));
     }
 }

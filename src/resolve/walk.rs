@@ -123,7 +123,7 @@ impl Resolver {
             }
             if !self.looked_at(table) || (last && !follows(request.follow, slash)) {
                 if last && looks > 1 {
-                    self.remember(host, path);
+                    self.remember(host, mark, path);
                 }
                 if slash {
                     self.suffix(b"/")?;
@@ -134,7 +134,7 @@ impl Resolver {
             match host.link(self.host.with_nul(), &mut self.link) {
                 Link::None => {
                     if last && looks > 2 {
-                        self.remember(host, path);
+                        self.remember(host, mark, path);
                     }
                     if slash {
                         self.suffix(b"/")?;
@@ -239,10 +239,11 @@ impl Resolver {
         count
     }
 
-    /// Notes the directory that the first `len` bytes of the host path name: no component of it was a link.
-    fn remember<H: Host>(&mut self, host: &mut H, len: usize) {
+    /// Notes the directory that the first `len` bytes of the host path name, where the walk was before its last
+    /// component: no component of it was a link. If that one led into another binding, the host path is another's.
+    fn remember<H: Host>(&mut self, host: &mut H, before: Place, len: usize) {
         let mut path = [0; PATH_MAX];
-        if len < PATH_MAX {
+        if self.place.bind == before.bind && len < PATH_MAX {
             path[..len].copy_from_slice(&self.host.as_bytes()[..len]);
             if let Some(id) = host.directory(&path[..=len]) {
                 self.cache.put(Key::of(&path[..len]), host.epoch(), id);

@@ -176,6 +176,10 @@ impl Watch {
                             | Sysno::getpid
                             | Sysno::gettid
                             | Sysno::getppid
+                            | Sysno::getuid
+                            | Sysno::geteuid
+                            | Sysno::getgid
+                            | Sysno::getegid
                             | Sysno::rt_sigprocmask
                             | Sysno::rt_sigaction
                             | Sysno::sigaltstack
