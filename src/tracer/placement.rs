@@ -160,7 +160,8 @@ impl Work {
     /// two stops and each other call as well, not even all together do: there the tracer's own time tells.
     fn enough(self) -> u32 {
         if self.loaded || self.calls >= 2 * BUSY_CALLS {
-            BUSY_CALLS.min(self.calls / (2 * self.callers)).max(1)
+            // A first call may come between the two passes of a look.
+            BUSY_CALLS.min(self.calls / (2 * self.callers.max(1))).max(1)
         } else {
             BUSY_CALLS
         }
@@ -469,6 +470,8 @@ mod tests {
         assert_eq!(until_spread_by(&placement, &pins, 3, 10, LOADED), Some(3));
         let (placement, pins) = two_cpus(1);
         assert_eq!(until_spread_by(&placement, &pins, 3, 100, LOADED), None);
+        // Nobody had called when they were counted.
+        assert_eq!(Work { loaded: true, ..Work::default() }.enough(), 1);
         // Who has a small part of the tracer's time is not busy.
         let (placement, pins) = two_cpus(2);
         for _ in 0..100 {
