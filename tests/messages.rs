@@ -258,7 +258,8 @@ const WARNINGS: &[Case] = &[
         "tracer/newborn.rs",
         "task {tid} is killed: a session has",
         Shell(
-            "TMPDIR=/dev/shm $GUEST hostile memfd_create=38 bwrap --dev-bind / / --size 1700000 --tmpfs /dev/shm $PRUN sh -c 'for i in $(seq 90); do sleep 1 & done; wait'",
+            // All of them wait for a word, however long it takes until the last is there.
+            "mkfifo $DIR/f; TMPDIR=/dev/shm $GUEST hostile memfd_create=38 bwrap --dev-bind / / --size 1700000 --tmpfs /dev/shm $PRUN sh -c 'exec 3<>$DIR/f; all=$(seq 90); for i in $all; do sh -c \"read x <&3\" & done; for i in $all; do echo >&3; done; wait'",
         ),
         0,
         &["at most 8192 tasks", "free room there"],

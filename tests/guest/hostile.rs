@@ -74,7 +74,7 @@ pub fn run(rest: &[&str]) -> i32 {
         if let Some((name, first)) = name.split_once('.') {
             let call = Sysno::from_str(name).expect("a call");
             program.extend([
-                ins(equal, 0, 4, call as u32),
+                ins(equal, 0, 4, number(call)),
                 ins(load, 0, 0, 16),
                 ins(equal, 0, 1, first.parse().expect("an argument")),
                 ins(ret, 0, 0, verdict),
