@@ -49,7 +49,7 @@ use crate::syscall::{Action, Call, Exit};
 use crate::trace;
 use crate::tracee::region::Slot;
 use crate::tracee::{IdMap, InCall, State, Task};
-use placement::{HOT, in_a_row};
+use placement::{HOT, Pace};
 use prun_arch::layout::SlotHead;
 use ptrace::{Resume, Status, Waited};
 use std::sync::Arc;
@@ -154,6 +154,8 @@ pub struct Tracer {
     last: (i32, u32),
     /// Events handled so far.
     handled: u64,
+    /// How long that takes.
+    pace: Pace,
     turns: Turns,
 }
 
@@ -178,6 +180,7 @@ impl Tracer {
             command_stopped: false,
             last: (0, 0),
             handled: 0,
+            pace: Pace::default(),
             turns: Turns::default(),
         }
     }
@@ -249,7 +252,14 @@ impl Tracer {
     fn handle(&mut self, tid: i32, status: Status) {
         self.handled += 1;
         self.last = if self.last.0 == tid { (tid, self.last.1.saturating_add(1)) } else { (tid, 0) };
-        match self.event(tid, status) {
+        let began = if matches!(status, Status::Seccomp | Status::Call) { self.pace.begin() } else { None };
+        let done = self.event(tid, status);
+        if let Some(began) = began
+            && let Some(slow) = self.pace.took(began.elapsed())
+        {
+            self.team.placement.set_slow(slow);
+        }
+        match done {
             // ESRCH: killed while it was stopped; wait(2) will say so.
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(e) => self.give_up(tid, e),
@@ -485,7 +495,8 @@ fn settle(task: &mut Task, team: &Arc<Team>, me: &Member, handled: u64) -> Optio
     }
     let now = Instant::now();
     let before = task.called.replace((now, handled));
-    let goes_on = before.is_some_and(|(at, by_then)| in_a_row(now.duration_since(at), handled - by_then));
+    let goes_on = before
+        .is_some_and(|(at, by_then)| team.placement.in_a_row(now.duration_since(at), handled - by_then));
     task.heat = if goes_on { task.heat + 1 } else { 0 };
     if task.heat >= HOT {
         pin(task, team, me);

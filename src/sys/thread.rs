@@ -4,6 +4,7 @@
 
 use std::ffi::c_void;
 use std::io::Error;
+use std::time::Duration;
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -43,9 +44,35 @@ pub fn spawn(stack: usize, work: impl FnOnce() + Send + 'static) -> Result<(), E
     Ok(())
 }
 
+/// `CPUCLOCK_SCHED` and `CPUCLOCK_PERTHREAD_MASK` of `<linux/posix-timers.h>`: with these a thread's number names its clock.
+const CLOCK_OF_THREAD: i32 = 2 | 4;
+
+/// How long the thread `id` of this process has had a CPU; `None` when it has not begun or is gone.
+pub fn cpu_time(id: i32) -> Option<Duration> {
+    // SAFETY: all-zero bytes are a valid time, which is writable.
+    unsafe {
+        let mut time: libc::timespec = std::mem::zeroed();
+        // 0 would be whoever asks.
+        let known = id > 0 && libc::clock_gettime(!id << 3 | CLOCK_OF_THREAD, &raw mut time) == 0;
+        known.then(|| Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_has_a_clock() {
+        let me = nix::unistd::gettid().as_raw();
+        let begun = cpu_time(me).expect("it runs");
+        while cpu_time(me).expect("it runs") - begun < Duration::from_millis(5) {}
+        let (tell, hear) = std::sync::mpsc::channel();
+        spawn(1 << 17, move || tell.send(nix::unistd::gettid().as_raw()).expect("it is heard")).unwrap();
+        let other = hear.recv().unwrap();
+        assert!(cpu_time(other).is_none_or(|time| time < Duration::from_millis(5)), "not this one's");
+        assert_eq!((cpu_time(0), cpu_time(1)), (None, None), "nobody, and another process's");
+    }
 
     #[test]
     fn a_thread_runs_or_is_refused() {

@@ -153,6 +153,9 @@ impl Tracer {
                 Some(Status::Stop(signal)) => {
                     let mut regs = parked.regs;
                     regs.unpark(parked.regs.number());
+                    // Without a filter it was parked at a call's beginning, where one register did not show; nothing has
+                    // changed it since, and it shows here.
+                    regs.take_hidden(&ptrace::call_regs(tid)?);
                     ptrace::set_call_regs(tid, &parked.regs, &regs)?;
                     ptrace::set_signal_mask(tid, parked.mask)?;
                     let stopped = super::job_control(Status::Stop(signal));

@@ -5,7 +5,7 @@
 //! (`select_idle_sibling()`), so tracer and tracee chase each other over the machine. A tracee that makes many path
 //! calls in a row ("hot") is therefore *pinned*: its affinity is narrowed to the CPU of its tracer thread, which is
 //! narrowed to the same one; so is a program that has just been started, which begins with such a burst. The keeper
-//! thread ([`super::team`]) looks at every pinned task once a millisecond and gives those their affinity back that
+//! thread ([`super::team`]) looks at every pinned task once a millisecond, more slowly on a slow computer, and gives those their affinity back that
 //! have not called since: a task that computes or sleeps is free again. Where several are busy and all have been silent, their
 //! CPU has been another program's, and they are given a few milliseconds more.
 //!
@@ -22,15 +22,23 @@ use std::time::{Duration, Instant};
 /// A set of CPUs.
 pub type CpuSet = libc::cpu_set_t;
 
-/// How many times as long a build without optimisation takes for a stop: what is told by the time between calls, or by calls
-/// in a time, is told by it in both builds.
-pub const SLOWNESS: u32 = if cfg!(debug_assertions) { 5 } else { 1 };
+/// What is told by the time between calls, or by calls in a time, is told by it on every computer: times are as many times as
+/// long as those given here as a stop takes longer than usual. A build without optimisation takes five times as long; for
+/// the rest see [`Pace`].
+const SLOWNESS: u32 = if cfg!(debug_assertions) { 5 } else { 1 };
+/// As slow as is believed of any: an emulated one with several CPUs, on a loaded machine.
+const SLOWEST: u32 = 100;
+/// What a stop takes the tracer on a usual computer, at most.
+const USUAL: Duration = Duration::from_micros(8);
+/// The keeper's rhythm, and as slow as it becomes.
+const TICK: Duration = Duration::from_millis(1);
+const SLOWEST_TICK: u32 = 20;
 /// Calls in a row, see [`in_a_row`], that make a task hot.
 pub const HOT: u32 = 16;
 /// The time within which the next call comes, and what each event of the tracer in between may add: who waits for its turn
 /// is not slow for that.
-const GAP: Duration = Duration::from_micros(200 * SLOWNESS as u64);
-const TURN: Duration = Duration::from_micros(10 * SLOWNESS as u64);
+const GAP: Duration = Duration::from_micros(200);
+const TURN: Duration = Duration::from_micros(10);
 /// How long nobody is pinned after somebody may have looked.
 const QUIET: Duration = Duration::from_millis(100);
 /// Calls between two looks that show a task is busy, and looks after which two of them are too many for one CPU.
@@ -39,9 +47,41 @@ const BUSY_LOOKS: u32 = 3;
 /// Looks for which busy tasks of one CPU may all be silent at once: then something else has their CPU, and they go on after.
 const SILENT_LOOKS: u32 = 8;
 
-/// Whether a call that comes `gap` after the one before, while its tracer thread handled `events`, follows upon it.
-pub fn in_a_row(gap: Duration, events: u64) -> bool {
-    gap < GAP + TURN * u32::try_from(events).unwrap_or(u32::MAX).min(1000)
+/// Whether a call that comes `gap` after the one before, while its tracer thread handled `events`, follows upon it on a
+/// computer that is `slow` times as slow as usual.
+fn in_a_row(gap: Duration, events: u64, slow: u32) -> bool {
+    gap < (GAP + TURN * u32::try_from(events).unwrap_or(u32::MAX).min(1000)) * slow
+}
+
+/// How long a tracer thread takes for a stop, measured now and then. Where that is long, calls that are made one after the other
+/// come late, and all the later if tracee and tracer are on two CPUs: nobody would ever be pinned where it is needed most.
+#[derive(Debug, Default)]
+pub struct Pace {
+    /// Stops until the next one is measured.
+    pause: u32,
+    /// How many of a sample have been, and the shortest: the others have been interrupted, or found much to do.
+    count: u32,
+    shortest: Duration,
+}
+
+/// Stops from one that is measured to the next, and how many of these make a sample.
+const MEASURED: u32 = 32;
+const SAMPLE: u32 = 4;
+
+impl Pace {
+    /// The time now, if the stop that begins is to be measured.
+    pub fn begin(&mut self) -> Option<Instant> {
+        self.pause = self.pause.checked_sub(1).unwrap_or(MEASURED - 1);
+        (self.pause == 0).then(Instant::now)
+    }
+
+    /// It took so long; how slow this computer is, once enough have been measured.
+    pub fn took(&mut self, time: Duration) -> Option<u32> {
+        self.shortest = if self.count == 0 { time } else { self.shortest.min(time) };
+        self.count = (self.count + 1) % SAMPLE;
+        let slow = self.shortest.as_nanos() / USUAL.as_nanos();
+        (self.count == 0).then(|| u32::try_from(slow).unwrap_or(u32::MAX).clamp(SLOWNESS, SLOWEST))
+    }
 }
 
 /// Where a pinned task stands.
@@ -110,14 +150,18 @@ struct Work {
     callers: u32,
     /// Tasks that were busy before.
     busy: usize,
+    /// Their tracer had a good part of a CPU for them.
+    loaded: bool,
 }
 
 impl Work {
     /// Calls that make one of them busy. Where many share a tracer, nobody makes as many as a busy one does alone; but all
-    /// together do, and who has a good part of them is busy.
+    /// together do, and who has a good part of them is busy. Where a call takes long, as without a filter, which makes it
+    /// two stops and each other call as well, not even all together do: there the tracer's own time tells.
     fn enough(self) -> u32 {
-        if self.calls >= 2 * BUSY_CALLS {
-            BUSY_CALLS.min(self.calls / (2 * self.callers)).max(1)
+        if self.loaded || self.calls >= 2 * BUSY_CALLS {
+            // A first call may come between the two passes of a look.
+            BUSY_CALLS.min(self.calls / (2 * self.callers.max(1))).max(1)
         } else {
             BUSY_CALLS
         }
@@ -135,6 +179,8 @@ pub struct Placement {
     /// Microseconds since `start` before which nobody is pinned.
     quiet: AtomicU64,
     start: Instant,
+    /// How many times as slow as usual this computer is.
+    slow: AtomicU32,
 }
 
 /// What the keeper found.
@@ -156,7 +202,23 @@ impl Placement {
             homes: [const { AtomicI32::new(-1) }; super::team::MOST],
             quiet: AtomicU64::new(0),
             start: Instant::now(),
+            slow: AtomicU32::new(SLOWNESS),
         }
+    }
+
+    /// Notes how many times as slow as usual this computer is.
+    pub fn set_slow(&self, slow: u32) {
+        self.slow.store(slow, Ordering::Relaxed);
+    }
+
+    /// Whether a call that comes `gap` after the one before, while its tracer thread handled `events`, follows upon it.
+    pub fn in_a_row(&self, gap: Duration, events: u64) -> bool {
+        in_a_row(gap, events, self.slow.load(Ordering::Relaxed))
+    }
+
+    /// How long the keeper sleeps between two looks.
+    pub fn tick(&self) -> Duration {
+        TICK * self.slow.load(Ordering::Relaxed).min(SLOWEST_TICK)
     }
 
     /// Whether there is anything to choose.
@@ -258,11 +320,11 @@ impl Placement {
         self.watched().retain(|w| !Arc::ptr_eq(&w.pin, pin));
     }
 
-    /// The keeper's look, once a tick: frees who has not called, and finds who should change hands.
-    /// `threads` are the members' thread ids.
-    pub fn look(&self, threads: &[i32]) -> Look {
+    /// The keeper's look, once a tick: frees who has not called, and finds who should change hands. `threads` are the
+    /// members' thread ids, `loaded` is which of them had a good part of a CPU since the last look.
+    pub fn look(&self, threads: &[i32], loaded: [bool; super::team::MOST]) -> Look {
         let mut watched = self.watched();
-        let mut work = [Work::default(); super::team::MOST];
+        let mut work = loaded.map(|loaded| Work { loaded, ..Work::default() });
         for w in watched.iter() {
             let (calls, of) = (w.new_calls(), &mut work[w.pin.member]);
             of.calls = of.calls.saturating_add(calls);
@@ -381,12 +443,62 @@ mod tests {
         (0..times).for_each(|_| assert!(pin.beat()));
     }
 
+    const IDLE: [bool; super::super::team::MOST] = [false; super::super::team::MOST];
+    const LOADED: [bool; super::super::team::MOST] = [true; super::super::team::MOST];
+
     /// Looks after each of which every task has made `calls`; the look at which one is to change hands.
     fn until_spread(placement: &Placement, pins: &[Arc<Pin>], calls: u32, looks: usize) -> Option<usize> {
+        until_spread_by(placement, pins, calls, looks, IDLE)
+    }
+
+    fn until_spread_by(
+        placement: &Placement,
+        pins: &[Arc<Pin>],
+        calls: u32,
+        looks: usize,
+        loaded: [bool; super::super::team::MOST],
+    ) -> Option<usize> {
         (1..=looks).find(|_| {
             pins.iter().for_each(|pin| call(pin, calls));
-            placement.look(&[0]).wants.is_some()
+            placement.look(&[0], loaded).wants.is_some()
         })
+    }
+
+    #[test]
+    fn calls_that_take_long_are_spread_too() {
+        let (placement, pins) = two_cpus(2);
+        assert_eq!(until_spread_by(&placement, &pins, 3, 10, LOADED), Some(3));
+        let (placement, pins) = two_cpus(1);
+        assert_eq!(until_spread_by(&placement, &pins, 3, 100, LOADED), None);
+        // Nobody had called when they were counted.
+        assert_eq!(Work { loaded: true, ..Work::default() }.enough(), 1);
+        // Who has a small part of the tracer's time is not busy.
+        let (placement, pins) = two_cpus(2);
+        for _ in 0..100 {
+            call(&pins[0], 15);
+            call(&pins[1], 2);
+            assert_eq!(placement.look(&[0], LOADED).wants, None);
+        }
+    }
+
+    #[test]
+    fn times_are_measured_by_the_computer() {
+        let (mut pace, placement) = (Pace::default(), Placement::new());
+        let measured = (0..4 * MEASURED).filter(|_| pace.begin().is_some()).count();
+        assert_eq!(measured, 4);
+        let mut sample = |micros: [u64; SAMPLE as usize]| {
+            let mut said = micros.map(|micros| pace.took(Duration::from_micros(micros))).into_iter();
+            assert!(said.by_ref().take(SAMPLE as usize - 1).all(|none| none.is_none()));
+            said.next().flatten().expect("a sample")
+        };
+        assert_eq!(sample([9, 5000, 15, 12]), SLOWNESS);
+        assert_eq!(sample([900, 5000, 250, 300]), 31);
+        assert_eq!(sample([9000, 5000, 2500, 3000]), SLOWEST);
+        let late = GAP * 31 - TURN;
+        assert!(!placement.in_a_row(late, 0));
+        placement.set_slow(31);
+        assert!(placement.in_a_row(late, 0) && !placement.in_a_row(GAP * 31, 0));
+        assert_eq!(placement.tick(), TICK * 20);
     }
 
     #[test]
@@ -410,7 +522,7 @@ mod tests {
         for _ in 0..100 {
             call(&pins[0], 200);
             call(&pins[1], 2);
-            assert_eq!(placement.look(&[0]).wants, None);
+            assert_eq!(placement.look(&[0], IDLE).wants, None);
         }
     }
 
@@ -419,24 +531,24 @@ mod tests {
         // Not known as busy yet, they are free after the first look in vain.
         let (placement, pins) = two_cpus(2);
         assert_eq!(until_spread(&placement, &pins, 20, 2), None);
-        assert_eq!(placement.look(&[0]), Look { pinned: 0, wants: None });
+        assert_eq!(placement.look(&[0], IDLE), Look { pinned: 0, wants: None });
         let (placement, pins) = two_cpus(3);
         assert_eq!(until_spread(&placement, &pins, 20, 3), Some(3));
         for _ in 0..SILENT_LOOKS {
-            assert_eq!(placement.look(&[0]).pinned, 3);
+            assert_eq!(placement.look(&[0], IDLE).pinned, 3);
         }
-        assert_eq!(placement.look(&[0]).pinned, 0);
+        assert_eq!(placement.look(&[0], IDLE).pinned, 0);
         // One alone, or one of several that go on, is free at once.
         let (placement, pins) = two_cpus(3);
         assert_eq!(until_spread(&placement, &pins, 20, 3), Some(3));
         call(&pins[0], 5);
-        assert_eq!(placement.look(&[0]).pinned, 1);
+        assert_eq!(placement.look(&[0], IDLE).pinned, 1);
     }
 
     #[test]
     fn who_waits_for_its_turn_still_calls_in_a_row() {
-        assert!(in_a_row(GAP - TURN, 0) && !in_a_row(GAP, 0));
-        assert!(in_a_row(GAP + TURN * 40, 50) && !in_a_row(GAP + TURN * 60, 50));
-        assert!(!in_a_row(Duration::from_secs(1), u64::MAX));
+        assert!(in_a_row(GAP - TURN, 0, 1) && !in_a_row(GAP, 0, 1));
+        assert!(in_a_row(GAP + TURN * 40, 50, 1) && !in_a_row(GAP + TURN * 60, 50, 1));
+        assert!(!in_a_row(Duration::from_secs(1), u64::MAX, 1));
     }
 }

@@ -33,7 +33,7 @@
 #![allow(unsafe_code)]
 
 use super::handoff::Parked;
-use super::placement::{self, Placement};
+use super::placement::Placement;
 use super::ptrace;
 use crate::session::{Session, Stats};
 use crate::sys::thread;
@@ -41,12 +41,10 @@ use crate::tracee::Directory;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Threads that trace, at most. More would wait for each other: a busy tracee keeps its thread busy, and both one CPU.
 pub const MOST: usize = 8;
-/// The keeper's rhythm: a millisecond, or as long as a build without optimisation takes for as much.
-const TICK: Duration = Duration::from_millis(placement::SLOWNESS as u64);
 /// Looks without anything to see after which the keeper sleeps: waking it costs a busy member more than a look.
 const LINGER: u32 = 16;
 /// Bytes of stack of a thread.
@@ -229,19 +227,20 @@ impl Team {
 
     fn keep(self: Arc<Self>) {
         let mut quiet = 0;
+        let mut clocks = Clocks::default();
         loop {
             let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
             while !*watching {
                 watching = self.watch.wait(watching).unwrap_or_else(PoisonError::into_inner);
             }
             drop(watching);
-            std::thread::sleep(TICK);
-            quiet = if self.look() { 0 } else { quiet + 1 };
+            std::thread::sleep(self.placement.tick());
+            quiet = if self.look(&mut clocks) { 0 } else { quiet + 1 };
             if quiet >= LINGER {
                 quiet = 0;
                 *self.watching.lock().unwrap_or_else(PoisonError::into_inner) = false;
                 // Somebody may have asked in between; a second look makes sure.
-                if self.look() {
+                if self.look(&mut clocks) {
                     *self.watching.lock().unwrap_or_else(PoisonError::into_inner) = true;
                 }
             }
@@ -249,7 +248,7 @@ impl Team {
     }
 
     /// One look at everybody; false when there was nothing to see.
-    fn look(self: &Arc<Self>) -> bool {
+    fn look(self: &Arc<Self>, clocks: &mut Clocks) -> bool {
         let members = self.members().clone();
         let threads: Vec<i32> = members.iter().map(|m| m.thread.load(Ordering::Relaxed)).collect();
         let mut active = false;
@@ -259,7 +258,7 @@ impl Team {
                 active = true;
             }
         }
-        let look = self.placement.look(&threads);
+        let look = self.placement.look(&threads, clocks.loaded(&threads));
         if look.wants.is_some_and(|index| index >= members.len()) {
             self.grow();
         }
@@ -280,6 +279,31 @@ impl Team {
             Ok(()) => members.push(new),
             Err(e) => crate::note!(1, "no more threads for tracing: {e}"),
         }
+    }
+}
+
+/// CPU time of the members, as the keeper has seen it last.
+#[derive(Default)]
+struct Clocks {
+    seen: Option<Instant>,
+    spent: [Duration; MOST],
+}
+
+/// The part of the time for which a member had a CPU that makes it loaded: tracees that do nothing but calls have the rest.
+const LOADED: u32 = 4;
+
+impl Clocks {
+    /// Which members were loaded since the last look.
+    fn loaded(&mut self, threads: &[i32]) -> [bool; MOST] {
+        let now = Instant::now();
+        let since = self.seen.replace(now).map(|seen| now - seen);
+        let mut loaded = [false; MOST];
+        for ((&thread, spent), loaded) in threads.iter().zip(&mut self.spent).zip(&mut loaded) {
+            let Some(by_now) = thread::cpu_time(thread) else { continue };
+            let used = by_now.saturating_sub(std::mem::replace(spent, by_now));
+            *loaded = since.is_some_and(|since| used * LOADED >= since);
+        }
+        loaded
     }
 }
 

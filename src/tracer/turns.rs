@@ -4,7 +4,8 @@
 //! `kernel/exit.c`; `__ptrace_link()` adds at the head). While a few new ones stop as fast as they are served, the older ones
 //! are never come to: of 32 busy threads two had all calls answered, and an execve(2) among them did not begin for a minute.
 //! So now and then one tracee is asked for by name, everybody in turn. While those asked for have news, that goes on, as
-//! many are waiting then; when one has none, few are, and the kernel's order will do for a while.
+//! many are waiting then; the more of them have none, the fewer are, and the kernel's order will do for a while. One that has
+//! none says little: of four busy threads whose process waits for them, the newest made all its calls before the others.
 
 use super::Tracer;
 use super::ptrace::{self, Waited, Whom};
@@ -24,12 +25,20 @@ const PAUSE: Duration = Duration::from_micros(100);
 const REST: u32 = 32;
 
 /// One tracer thread's order of service.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turns {
     /// Who has not been asked for in this round.
     round: Vec<i32>,
     /// Events until the next question.
     pause: u32,
+    /// And after the next question in vain: twice as many after each, half as many after one that was not.
+    rest: u32,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { round: Vec::new(), pause: 0, rest: REST }
+    }
 }
 
 impl Turns {
@@ -49,7 +58,13 @@ impl Turns {
 
     /// The one asked for had no news.
     fn in_vain(&mut self) {
-        self.pause = REST;
+        self.pause = self.rest;
+        self.rest = (self.rest * 2).clamp(1, REST);
+    }
+
+    /// The one asked for had some.
+    fn not_in_vain(&mut self) {
+        self.rest /= 2;
     }
 }
 
@@ -81,7 +96,10 @@ impl Tracer {
             {
                 match ptrace::wait(Whom::OneNow(tid)) {
                     Waited::Nobody | Waited::Interrupted => self.turns.in_vain(),
-                    waited @ Waited::Event(..) => return waited,
+                    waited @ Waited::Event(..) => {
+                        self.turns.not_in_vain();
+                        return waited;
+                    }
                 }
             }
             return ptrace::wait(Whom::Any);
@@ -114,6 +132,30 @@ mod tests {
             served[tid as usize] += 1;
         }
         assert_eq!(served[1..], [100; 39]);
+    }
+
+    /// Where some have never news, as threads that wait for the others, those who have are served alike all the same, but
+    /// for the first.
+    #[test]
+    fn who_sleeps_keeps_nobody_waiting() {
+        let (mut turns, mut served) = (Turns::default(), [0; 40]);
+        for _ in 0..8000 {
+            let news = match turns.next(0..40) {
+                Some(asked) if asked % 5 == 4 => {
+                    turns.in_vain();
+                    0
+                }
+                Some(asked) => {
+                    turns.not_in_vain();
+                    asked
+                }
+                None => 0,
+            };
+            served[news as usize] += 1;
+        }
+        let busy = served.iter().enumerate().filter(|(i, _)| i % 5 != 4).map(|(_, times)| *times);
+        let (least, most) = (busy.clone().min(), busy.skip(1).max());
+        assert!(most > Some(150) && least > Some(150) && served[0] < 2000, "{served:?}");
     }
 
     #[test]
