@@ -224,7 +224,8 @@ fn canonical(doing: &'static str, path: &Path) -> Result<HostPath, Failure> {
     let path = binding::expand(path.as_os_str());
     let path = Path::new(&path);
     let found = std::fs::canonicalize(path)
-        .and_then(|real| if real.is_dir() { Ok(real) } else { Err(Error::from_raw_os_error(libc::ENOTDIR)) });
+        .and_then(|real| Ok((std::fs::metadata(&real)?.is_dir(), real)))
+        .and_then(|(dir, real)| if dir { Ok(real) } else { Err(Error::from_raw_os_error(libc::ENOTDIR)) });
     found.map(|p| HostPath::new(p.as_os_str().as_bytes())).map_err(|e| {
         Failure::new(doing, &path.display().to_string(), e).hint("it must be a directory that exists")
     })

@@ -37,23 +37,19 @@ fn run_in(options: &[&str], dir: &Path, script: &str, engine: &str) -> String {
     text(&output)
 }
 
-/// Whether two lines about a program that has been executed differ by the kernel's age: before Linux 6.16, whose rules are
-/// modelled, ids that had been different before counted as ids that the program gave (`cap_bprm_creds_from_file()`).
+/// Whether two lines about an executed program may differ by the kernel's age. Before Linux 6.16, whose rules are modelled,
+/// ids that are not the real ones counted as given by the program, and ones that it gave did not where they were the real
+/// ones (`cap_bprm_creds_from_file()`): what it has then beside real ids, and whether it is secure, is another thing.
 fn by_older_rules(native: &str, ours: &str) -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("Linux");
     let mut version = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
     let version: (u32, u32) = (version.next().unwrap_or(0), version.next().unwrap_or(0));
-    let ids = |line: &str| {
+    let real = |line: &str| {
         let ids = line.strip_prefix("exec secure ")?.split_once('[')?.1.split_once(']')?.0;
-        <[u32; 4]>::try_from(ids.split(", ").map_while(|id| id.parse().ok()).collect::<Vec<_>>()).ok()
+        let ids: Vec<u32> = ids.split(", ").map_while(|id| id.parse().ok()).collect();
+        Some((*ids.first()?, *ids.get(2)?))
     };
-    match (ids(native), ids(ours)) {
-        // Real and effective user, real and effective group.
-        (Some(a), Some(b)) => {
-            version < (6, 16) && (a[0], a[2]) == (b[0], b[2]) && (b[0] != b[1] || b[2] != b[3])
-        }
-        _ => false,
-    }
+    version < (6, 16) && real(native).is_some() && real(native) == real(ours)
 }
 
 /// Random calls by root about credentials and files, natively and under each engine. Native root has to have what the
@@ -92,7 +88,7 @@ fn as_the_kernel_does_it() {
             assert_eq!(native, ours, "{engine}: natively, and under prun");
         }
         assert!(
-            executed > 10 && older * 2 < executed,
+            executed > 10 && older * 3 < executed,
             "{engine}: {older} of {executed} programs by older rules"
         );
         assert_eq!(native.lines().count(), ours.lines().count());
@@ -181,11 +177,12 @@ fn the_hosts_modes_let_the_user_in() {
 
 #[test]
 fn a_new_file_has_no_old_ones_owner() {
-    let seen = root(
-        "for i in $(seq 50); do touch f; chown 5 f; rm f; touch f; stat -c %u f; rm f; done | sort | uniq -c | tr -s ' '
-         touch a b; chown 6 b; mv a b; stat -c %u b; touch c; stat -c %u c; chown 8 c; ln c d; rm c; stat -c %u d",
-    );
-    assert_eq!(seen, " 50 0\n0\n0\n8\n");
+    let rounds = times(50);
+    let seen = root(&format!(
+        "for i in $(seq {rounds}); do touch f; chown 5 f; rm f; touch f; stat -c %u f; rm f; done | sort | uniq -c | tr -s ' '
+         touch a b; chown 6 b; mv a b; stat -c %u b; touch c; stat -c %u c; chown 8 c; ln c d; rm c; stat -c %u d"
+    ));
+    assert_eq!(seen, format!(" {rounds} 0\n0\n0\n8\n"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::harness::*;
 use std::collections::BTreeMap;
 
 /// How a message is brought about.
+#[derive(Clone, Copy)]
 enum How {
     /// prun with these words, which come with a `$GUEST` or `$PRUN` or `$DIR` (a new folder) where there is one.
     Shell(&'static str),
@@ -380,7 +381,11 @@ fn in_this_library(words: &str) -> String {
 fn every_failure_has_a_case_and_names_a_cure() {
     covered(&places("Failure::new("), FAILURES);
     for case in FAILURES {
-        brought_about(case, |said| {
+        // musl's library looks at the root by the call that is refused here.
+        let early = cfg!(not(target_env = "gnu")) && case.1 == "look at what is to be shown";
+        let words = &["'/'", "Cannot allocate memory"];
+        let case = if early { (case.0, "use the root", case.2, case.3, &words[..]) } else { *case };
+        brought_about(&case, |said| {
             let doing = if case.1 == "doing" { "use the root" } else { case.1 };
             let (first, cure) = said.split_once('\n').unwrap_or((said, ""));
             assert!(first.starts_with(&format!("prun: cannot {doing}")), "{said}");

@@ -140,6 +140,20 @@ fn strict_names_what_is_not_exact_once() {
     }
 }
 
+/// A root that cannot be looked at is not taken for one that is no directory.
+#[test]
+fn a_root_that_cannot_be_looked_at() {
+    let rules = "statx=12,newfstatat=12";
+    let output = run(Who::User, &[&guest(), "hostile", rules, &prun(), "-r", "/", "true"]);
+    assert_eq!(output.status.code(), Some(125));
+    let why = std::io::Error::from_raw_os_error(libc::ENOMEM).to_string();
+    assert!(
+        error(&output).starts_with(&format!("prun: cannot use the root '/': {why}")),
+        "{}",
+        error(&output)
+    );
+}
+
 /// What keeps prun from starting is said with what to do about it, at every place.
 #[test]
 fn every_failure_names_a_cure() {

@@ -162,7 +162,16 @@ fn who(mask: u64) -> String {
     )
 }
 
+/// `SECBIT_EXEC_RESTRICT_FILE`, where the kernel has it: since Linux 6.14.
+fn newest_bit() -> u64 {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut version = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    let version: (u32, u32) = (version.next().unwrap_or(0), version.next().unwrap_or(0));
+    if version < (6, 14) { 0 } else { 0x100 }
+}
+
 fn credentials(dice: &mut Dice, out: &mut String, i: u64, mask: u64) {
+    let newest = newest_bit();
     for step in 0..dice.below(7) + 1 {
         let (a, b, d) = (dice.of(&IDS), dice.of(&IDS), dice.of(&IDS));
         let bit = dice.of(&[0u64, 1, 7, 8, 13, 21, 41]);
@@ -179,7 +188,7 @@ fn credentials(dice: &mut Dice, out: &mut String, i: u64, mask: u64) {
             9 => ("keepcaps", sc!(SYS_prctl, PR_SET_KEEPCAPS, dice.below(3), 0, 0, 0)),
             10 => (
                 "securebits",
-                sc!(SYS_prctl, PR_SET_SECUREBITS, dice.of(&[0u64, 1, 4, 5, 16, 64, 0x2f, 0x100]), 0, 0, 0),
+                sc!(SYS_prctl, PR_SET_SECUREBITS, dice.of(&[0u64, 1, 4, 5, 16, 64, 0x2f, newest]), 0, 0, 0),
             ),
             11 => ("bounding", sc!(SYS_prctl, PR_CAPBSET_DROP, bit, 0, 0, 0)),
             12 => {
