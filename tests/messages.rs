@@ -194,7 +194,7 @@ const FAILURES: &[Case] = &[
     (
         "config/binding.rs",
         "look at what is to be bound,",
-        Shell("$GUEST hostile readlink=12 $PRUN -b /usr:/mnt true"),
+        Shell("$GUEST hostile readlink=12,readlinkat=12 $PRUN -b /usr:/mnt true"),
         125,
         &["'/usr': Cannot allocate memory", "ulimit -n"],
     ),
