@@ -2,7 +2,7 @@
 //!
 //! A tracee belongs to the thread that attached to it, and so do its children: only that thread may make ptrace(2)
 //! requests for it. A session begins with one thread, the first *member*. When the keeper finds that a member has
-//! two busy tracees while a CPU has none ([`placement`]), another member takes one over
+//! two busy tracees while a CPU has none ([`placement`](super::placement)), another member takes one over
 //! ([`handoff`](super::handoff)); the thread for it is started when it is first needed.
 //!
 //! The keeper sleeps while there is nothing to watch: nobody pinned, no mail under way, nobody waiting for one
