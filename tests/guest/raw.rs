@@ -2,7 +2,7 @@
 
 #[path = "shown.rs"]
 mod shown;
-pub use shown::{c, name, ok, pad};
+pub use shown::{c, name, ok, openat2, pad};
 
 /// A system call; the result as the kernel gives it: negative errno on failure.
 pub fn sys(nr: i64, a: [u64; 6]) -> i64 {

@@ -27,7 +27,7 @@ pub fn run() -> i32 {
         } else {
             let flags = O_PATH | O_CLOEXEC | if kept { O_NOFOLLOW } else { 0 };
             let how = [flags as u64, 0, limits];
-            let fd = sc!(SYS_openat2, AT_FDCWD, path.as_ptr(), how.as_ptr(), 24);
+            let fd = crate::raw::openat2(AT_FDCWD, path.as_ptr(), &how);
             let mut st: stat = unsafe { std::mem::zeroed() };
             if fd < 0 {
                 name(fd)

@@ -21,6 +21,15 @@ macro_rules! sc {
     };
 }
 
+/// openat2(2) with flags, mode and limits. What climbs within limits is refused with `EAGAIN` when something is renamed or
+/// mounted anywhere on the machine at that moment (`handle_dots()` of `fs/namei.c`): then it is asked again, as its page says.
+pub fn openat2(at: impl Into<i64>, path: *const libc::c_char, how: &[u64; 3]) -> i64 {
+    let at = at.into();
+    let mut tries = (0..1000).map(|_| sc!(libc::SYS_openat2, at, path, how.as_ptr(), 24));
+    let again = -i64::from(libc::EAGAIN);
+    tries.find(|&r| r != again).unwrap_or(again)
+}
+
 pub fn name(r: i64) -> String {
     if r < 0 { format!("-{:?}", syscalls::Errno::new(-r as i32)) } else { r.to_string() }
 }

@@ -112,7 +112,7 @@ fn calls(path: &str) -> String {
     };
     let how = |flags: i32, resolve: u64| {
         let how = [flags as u64, 0, resolve];
-        let fd = sc!(SYS_openat2, AT_FDCWD, p, how.as_ptr(), 24);
+        let fd = crate::raw::openat2(AT_FDCWD, p, &how);
         if fd >= 0 {
             sc!(SYS_close, fd);
         }

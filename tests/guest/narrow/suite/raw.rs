@@ -2,7 +2,7 @@
 
 #[path = "../../shown.rs"]
 mod shown;
-pub use shown::{c, name, ok, pad};
+pub use shown::{c, name, ok, openat2, pad};
 
 #[cfg_attr(feature = "arm", path = "arm.rs")]
 #[cfg_attr(not(feature = "arm"), path = "i386.rs")]
