@@ -194,6 +194,9 @@ impl Resolver {
                     let mut target = [0; PATH_MAX];
                     target[..n].copy_from_slice(&self.link[..n]);
                     self.go(table, &target[..n])?;
+                    if self.stands_on_a_link(table, host) {
+                        return Err(Errno::ENOTDIR.into());
+                    }
                     (known, asked, looks) = (0, false, 0);
                 }
             }
@@ -359,6 +362,15 @@ impl Resolver {
     /// Whether the walk is where the guest's modes say who may search: not in what is made up.
     fn stands_in_a_directory(&self, table: &Table) -> bool {
         !self.place.void && (self.place.below > 0 || table.node(self.place.node).kind() != Kind::Placeholder)
+    }
+
+    /// Whether the walk has come, by a descriptor of a link, to that link, which the kernel does not follow then.
+    fn stands_on_a_link<H: Host>(&mut self, table: &Table, host: &mut H) -> bool {
+        self.looked_at(table)
+            && matches!(
+                host.link(self.host.with_nul(), &mut self.link),
+                Link::Text(_) | Link::Jump(_) | Link::Magic(_)
+            )
     }
 
     fn back(&mut self, place: Place, guest: usize, host: usize) {
