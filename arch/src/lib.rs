@@ -45,3 +45,12 @@ pub mod loader;
 
 pub use abi::Sysno;
 pub use cpu::*;
+
+/// What a call has left in the registers that a program relies on: see [`probe::call`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// What it returned.
+    pub result: i64,
+    /// The others hold what the kernel leaves in them, and the stack pointer has not moved.
+    pub intact: bool,
+}

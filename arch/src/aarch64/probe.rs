@@ -1,19 +1,11 @@
 //! A call that finds out whether a rewritten call comes back as it should: see [`call`].
 #![allow(unsafe_code)]
 
+use crate::Left;
 use core::arch::asm;
 
-/// What a call has left in the registers that a program relies on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
-    /// What it returned.
-    pub result: i64,
-    /// All argument registers but x0, which holds the result, and the call's number are as they were, and the stack
-    /// pointer has not moved.
-    pub intact: bool,
-}
-
-/// Makes the call `number` and looks at the registers afterwards.
+/// Makes the call `number` and looks at the registers afterwards: all arguments' but x0, which holds the result, and the
+/// number's are as they were.
 ///
 /// # Safety
 ///

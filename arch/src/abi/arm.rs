@@ -5,7 +5,7 @@
 //! only the ABI before this one had (oldstat, readdir, socketcall, mmap in one structure, …) is not there. 64-bit arguments
 //! are in registers of an even number and the next.
 
-use super::narrow::{Table, calls, numbers};
+use super::narrow::{Table, calls, numbers, wide_forms};
 use super::{Form, NO_NUMBER, Sysno as S};
 use syscalls::arm::Sysno as A;
 
@@ -50,25 +50,8 @@ const SAME: &[(u16, S, Form)] = calls! { A:
     setxattrat getxattrat listxattrat removexattrat open_tree_attr file_getattr file_setattr
 };
 
-/// Further forms: number, name of the call, which form.
-#[rustfmt::skip]
-const FORMS: &[(u16, S, Form)] = &[
-    (A::truncate64 as u16, S::truncate, Form::Wide), (A::stat64 as u16, S::stat, Form::Wide),
-    (A::lstat64 as u16, S::lstat, Form::Wide), (A::fstat64 as u16, S::fstat, Form::Wide),
-    (A::lchown32 as u16, S::lchown, Form::Wide), (A::getuid32 as u16, S::getuid, Form::Wide),
-    (A::getgid32 as u16, S::getgid, Form::Wide), (A::geteuid32 as u16, S::geteuid, Form::Wide),
-    (A::getegid32 as u16, S::getegid, Form::Wide), (A::setreuid32 as u16, S::setreuid, Form::Wide),
-    (A::setregid32 as u16, S::setregid, Form::Wide), (A::getgroups32 as u16, S::getgroups, Form::Wide),
-    (A::setgroups32 as u16, S::setgroups, Form::Wide), (A::fchown32 as u16, S::fchown, Form::Wide),
-    (A::setresuid32 as u16, S::setresuid, Form::Wide), (A::getresuid32 as u16, S::getresuid, Form::Wide),
-    (A::setresgid32 as u16, S::setresgid, Form::Wide), (A::getresgid32 as u16, S::getresgid, Form::Wide),
-    (A::chown32 as u16, S::chown, Form::Wide), (A::setuid32 as u16, S::setuid, Form::Wide),
-    (A::setgid32 as u16, S::setgid, Form::Wide), (A::setfsuid32 as u16, S::setfsuid, Form::Wide),
-    (A::setfsgid32 as u16, S::setfsgid, Form::Wide), (A::statfs64 as u16, S::statfs, Form::Wide),
-    (A::fstatat64 as u16, S::newfstatat, Form::Wide),
-    (A::utimensat_time64 as u16, S::utimensat, Form::Wide),
-    (A::recvmmsg_time64 as u16, S::recvmmsg, Form::Wide),
-];
+/// Further forms.
+const FORMS: &[(u16, S, Form)] = wide_forms! { A };
 
 /// Numbers of calls that take other arguments than elsewhere, or give other structures.
 pub const FANOTIFY_MARK: u32 = A::fanotify_mark as u32;
@@ -107,7 +90,7 @@ const OTHERS: &[u16] = numbers! { A:
     sched_rr_get_interval_time64
 };
 
-pub(super) static TABLE: Table = Table::new(SAME, FORMS, &[OTHERS]);
+pub(super) static TABLE: Table = Table::new(SAME, &[FORMS], &[OTHERS]);
 
 #[cfg(test)]
 mod tests {

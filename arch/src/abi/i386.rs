@@ -4,7 +4,7 @@
 //! with 32 bits for an id, with three kinds of `struct stat`, with 32 and with 64 bits for a time. They are *forms* of one
 //! call, which has its name from the 64-bit list.
 
-use super::narrow::{Table, calls, numbers};
+use super::narrow::{Table, calls, numbers, wide_forms};
 use super::{Form, Sysno as S};
 use syscalls::x86::Sysno as X;
 
@@ -50,27 +50,18 @@ const SAME: &[(u16, S, Form)] = calls! { X:
     setxattrat getxattrat listxattrat removexattrat open_tree_attr file_getattr file_setattr
 };
 
-/// Further forms: number, name of the call, which form.
-#[rustfmt::skip]
-const FORMS: &[(u16, S, Form)] = &[
-    (X::oldstat as u16, S::stat, Form::Old), (X::umount as u16, S::umount2, Form::Old),
-    (X::oldfstat as u16, S::fstat, Form::Old), (X::oldolduname as u16, S::uname, Form::Oldest),
-    (X::oldlstat as u16, S::lstat, Form::Old), (X::readdir as u16, S::getdents, Form::Old),
-    (X::olduname as u16, S::uname, Form::Old), (X::truncate64 as u16, S::truncate, Form::Wide),
-    (X::stat64 as u16, S::stat, Form::Wide), (X::lstat64 as u16, S::lstat, Form::Wide),
-    (X::fstat64 as u16, S::fstat, Form::Wide), (X::lchown32 as u16, S::lchown, Form::Wide),
-    (X::getuid32 as u16, S::getuid, Form::Wide), (X::getgid32 as u16, S::getgid, Form::Wide),
-    (X::geteuid32 as u16, S::geteuid, Form::Wide), (X::getegid32 as u16, S::getegid, Form::Wide),
-    (X::setreuid32 as u16, S::setreuid, Form::Wide), (X::setregid32 as u16, S::setregid, Form::Wide),
-    (X::getgroups32 as u16, S::getgroups, Form::Wide), (X::setgroups32 as u16, S::setgroups, Form::Wide),
-    (X::fchown32 as u16, S::fchown, Form::Wide), (X::setresuid32 as u16, S::setresuid, Form::Wide),
-    (X::getresuid32 as u16, S::getresuid, Form::Wide), (X::setresgid32 as u16, S::setresgid, Form::Wide),
-    (X::getresgid32 as u16, S::getresgid, Form::Wide), (X::chown32 as u16, S::chown, Form::Wide),
-    (X::setuid32 as u16, S::setuid, Form::Wide), (X::setgid32 as u16, S::setgid, Form::Wide),
-    (X::setfsuid32 as u16, S::setfsuid, Form::Wide), (X::setfsgid32 as u16, S::setfsgid, Form::Wide),
-    (X::statfs64 as u16, S::statfs, Form::Wide), (X::fstatat64 as u16, S::newfstatat, Form::Wide),
-    (X::utimensat_time64 as u16, S::utimensat, Form::Wide),
-    (X::recvmmsg_time64 as u16, S::recvmmsg, Form::Wide),
+/// Further forms.
+const FORMS: &[(u16, S, Form)] = wide_forms! { X };
+
+/// Those of the first years: number, name of the call, which form.
+const OLD_FORMS: &[(u16, S, Form)] = &[
+    (X::oldstat as u16, S::stat, Form::Old),
+    (X::oldfstat as u16, S::fstat, Form::Old),
+    (X::oldlstat as u16, S::lstat, Form::Old),
+    (X::readdir as u16, S::getdents, Form::Old),
+    (X::umount as u16, S::umount2, Form::Old),
+    (X::olduname as u16, S::uname, Form::Old),
+    (X::oldolduname as u16, S::uname, Form::Oldest),
 ];
 
 /// Numbers of calls that take other arguments than elsewhere, or give other structures.
@@ -120,7 +111,7 @@ const OTHERS: &[u16] = numbers! { X:
     rt_sigtimedwait_time64 futex_time64 sched_rr_get_interval_time64
 };
 
-pub(super) static TABLE: Table = Table::new(SAME, FORMS, &[&[SOCKETCALL as u16], OTHERS]);
+pub(super) static TABLE: Table = Table::new(SAME, &[FORMS, OLD_FORMS], &[&[SOCKETCALL as u16], OTHERS]);
 
 #[cfg(test)]
 mod tests {

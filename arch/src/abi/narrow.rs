@@ -12,7 +12,23 @@ macro_rules! calls {
 macro_rules! numbers {
     ($numbers:ident: $($name:ident)*) => { &[$($numbers::$name as u16),*] };
 }
-pub(super) use {calls, numbers};
+/// The forms with 32-bit ids, and with 64-bit sizes and times, that every such list has: number, name of the call, which form.
+macro_rules! wide_forms {
+    ($numbers:ident: $($form:ident $name:ident)*) => {
+        &[$(($numbers::$form as u16, $crate::Sysno::$name, $crate::abi::Form::Wide)),*]
+    };
+    ($numbers:ident) => {
+        wide_forms! { $numbers:
+            truncate64 truncate stat64 stat lstat64 lstat fstat64 fstat fstatat64 newfstatat statfs64 statfs
+            chown32 chown fchown32 fchown lchown32 lchown getuid32 getuid geteuid32 geteuid getgid32 getgid
+            getegid32 getegid setuid32 setuid setgid32 setgid setreuid32 setreuid setregid32 setregid
+            setresuid32 setresuid setresgid32 setresgid getresuid32 getresuid getresgid32 getresgid
+            setfsuid32 setfsuid setfsgid32 setfsgid getgroups32 getgroups setgroups32 setgroups
+            utimensat_time64 utimensat recvmmsg_time64 recvmmsg
+        }
+    };
+}
+pub(super) use {calls, numbers, wide_forms};
 
 /// Calls by number and numbers by call.
 pub(super) struct Table {
@@ -27,12 +43,17 @@ impl Table {
     /// From calls that are there once, further forms of them, and numbers that prun has no work with.
     pub(super) const fn new(
         same: &[(u16, Sysno, Form)],
-        forms: &[(u16, Sysno, Form)],
+        forms: &[&[(u16, Sysno, Form)]],
         others: &[&[u16]],
     ) -> Self {
         let empty = Self { numbers: [NONE; LEN], calls: [None; LEN], known: [false; LEN] };
-        let mut table = empty.enter(same).enter(forms);
+        let mut table = empty.enter(same);
         let mut list = 0;
+        while list < forms.len() {
+            table = table.enter(forms[list]);
+            list += 1;
+        }
+        list = 0;
         while list < others.len() {
             let mut i = 0;
             while i < others[list].len() {

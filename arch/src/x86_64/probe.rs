@@ -1,19 +1,11 @@
 //! A call that finds out whether the trampoline works here: see [`call`].
 #![allow(unsafe_code)]
 
+use crate::Left;
 use core::arch::asm;
 
-/// What a call has left in the registers that a program relies on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
-    /// What it returned.
-    pub result: i64,
-    /// All argument registers are as they were, rcx holds the address behind the instruction, and the stack pointer has
-    /// not moved.
-    pub intact: bool,
-}
-
-/// Makes the call `number` and looks at the registers afterwards.
+/// Makes the call `number` and looks at the registers afterwards: all arguments' are as they were, and rcx holds the address
+/// behind the instruction.
 ///
 /// # Safety
 ///
