@@ -5,9 +5,13 @@ use prun::config::{Config, wanted_engine};
 use prun::doctor;
 use prun::error::CANNOT_START;
 use prun::report;
+use prun::sys::memory::Memory;
 use prun::tracer::launch;
 use std::io::Write;
 use std::process::ExitCode;
+
+#[global_allocator]
+static MEMORY: Memory = Memory;
 
 /// `--doctor`.
 fn examine(format: &str, dialect: Dialect) -> ExitCode {

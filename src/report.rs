@@ -29,6 +29,17 @@ pub fn say(message: std::fmt::Arguments<'_>) {
     drop(std::io::stderr().write_all(line.as_bytes()));
 }
 
+/// Says that there is no memory, without any.
+pub fn out_of_memory() {
+    let line: &[u8] = if AS_PROOT.load(Ordering::Relaxed) {
+        b"proot: out of memory\n       free some of it, or raise the limit (ulimit -v)\n"
+    } else {
+        b"prun: out of memory\n      free some of it, or raise the limit (ulimit -v)\n"
+    };
+    // As above.
+    drop(std::io::stderr().write_all(line));
+}
+
 /// Says `message` at or above a level; the arguments are formatted only then.
 #[macro_export]
 macro_rules! note {

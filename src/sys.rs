@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod file;
+pub mod memory;
 pub mod setting;
 pub mod socket;
 pub mod thread;

@@ -183,6 +183,7 @@ impl Watch {
                             | Sysno::rt_sigprocmask
                             | Sysno::rt_sigaction
                             | Sysno::sigaltstack
+                            | Sysno::clock_gettime
                             | Sysno::sched_yield
                             | Sysno::restart_syscall
                             | Sysno::nanosleep
