@@ -64,23 +64,24 @@ fn as_the_kernel_does_it() {
         eprintln!("not run: only root can do natively what is compared");
         return;
     }
+    let sequences = times(60).max(8) as usize;
     for (seed, engine) in (1..).zip(ENGINES) {
         let once = |who, front: &[&str]| {
             let dir = tempfile::Builder::new().tempdir_in("/var/tmp").expect("a folder");
             give(dir.path(), who);
             let (guest, dir) = (guest(), dir.path().display().to_string());
-            let (seed, mask) = (format!("{seed}"), format!("{mask}"));
-            let argv = [front, &[guest.as_str(), "identity", &dir, &seed, "60", &mask]].concat();
+            let (seed, count, mask) = (format!("{seed}"), format!("{sequences}"), format!("{mask}"));
+            let argv = [front, &[guest.as_str(), "identity", &dir, &seed, &count, &mask]].concat();
             let output = command(who, &argv).env("PRUN_ENGINE", engine).output().expect("it starts");
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             text(&output)
         };
         let native = once(Who::Me, &[]);
         let ours = once(Who::User, &[&prun(), "-0"]);
-        assert!(native.lines().count() > 1000, "it has run: {native}");
-        let (mut executed, mut older) = (0, 0);
+        assert!(native.lines().count() * 60 > 1000 * sequences, "it has run: {native}");
+        let (mut executed, mut older) = (0usize, 0);
         for (native, ours) in native.lines().zip(ours.lines()) {
-            executed += u32::from(native.starts_with("exec secure "));
+            executed += usize::from(native.starts_with("exec secure "));
             if native != ours && by_older_rules(native, ours) {
                 older += 1;
                 continue;
@@ -88,7 +89,7 @@ fn as_the_kernel_does_it() {
             assert_eq!(native, ours, "{engine}: natively, and under prun");
         }
         assert!(
-            executed > 10 && older * 3 < executed,
+            executed * 6 > sequences && older * 3 < executed,
             "{engine}: {older} of {executed} programs by older rules"
         );
         assert_eq!(native.lines().count(), ours.lines().count());

@@ -180,7 +180,7 @@ fn words(text: &str) -> Vec<String> {
 /// `PRUN_CASES=20` tries twenty times as many.
 fn config(cases: u32) -> ProptestConfig {
     let times = std::env::var("PRUN_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-    let cases = crate::harness::times(cases * times);
+    let cases = crate::harness::times(cases * times).max(cases.min(10));
     ProptestConfig { cases, max_shrink_iters: 1500, failure_persistence: None, ..ProptestConfig::default() }
 }
 

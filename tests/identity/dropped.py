@@ -1,6 +1,7 @@
 # Root makes a tree of files of several owners and modes, becomes user 7 with groups 7 and 9, and tries every call on every
 # file; prints what each answers, and afterwards what root sees of the tree. The same natively, by real root, and under
-# `prun -0`, by an ordinary user: the two outputs are compared.
+# `prun -0`, by an ordinary user: the two outputs are compared. `DIRECTORY ONE-OF [OPERATION...]`: in one of so many of the
+# tree's directories, in others with each new tree.
 import ctypes, errno, hashlib, os, shutil, signal, socket, stat, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -21,9 +22,9 @@ def place(path, uid, gid, mode):
     os.chmod(path, mode)
 
 
-def tree():
+def tree(directories):
     # The listing of what is there is closed to nobody yet.
-    for name, uid, gid, mode in DIRECTORIES:
+    for name, uid, gid, mode in directories:
         os.mkdir(name)
         for file in FILES:
             with open(f"{name}/{file[0]}", "w") as f:
@@ -41,7 +42,7 @@ def tree():
         s.bind(f"{name}/socket")
         place(f"{name}/socket", 0, 9, 0o660)
         sockets.append(s)
-    for name, uid, gid, mode in DIRECTORIES:
+    for name, uid, gid, mode in directories:
         place(name, uid, gid, mode)
 
 
@@ -171,12 +172,14 @@ LOOKING = {"stat", "lstat", "readlink", "read", "path", "noatime", "directory", 
 sockets = []
 top = os.open(".", os.O_PATH)
 names = [f[0] for f in FILES] + ["dir", "own-dir", "other-dir", "link", "own-link", "up", "socket", "absent"]
-wanted = sys.argv[2:] or [*OPERATIONS, "changes", "descriptors", "signals"]
-for operation in wanted:
+one_of, wanted = int(sys.argv[2]), sys.argv[3:] or [*OPERATIONS, "changes", "descriptors", "signals"]
+for turn, operation in enumerate(wanted):
     if operation not in OPERATIONS:
         continue
     if not sockets:
-        tree()
+        # What is moved and linked goes to the first.
+        here = [d for i, d in enumerate(DIRECTORIES) if i == 0 or (i + turn) % one_of == 0]
+        tree(here)
         os.mkdir("stock", 0o755)
         place("stock", 7, 7, 0o755)
         with open("stock/file", "w") as f:
@@ -186,8 +189,8 @@ for operation in wanted:
     def every():
         drop()
         do = OPERATIONS[operation]
-        print(f"{operation}: " + " ".join(f"{d[0]}={show(lambda: do(d[0]))}" for d in DIRECTORIES if operation not in ("unlink", "rename", "rename-over", "move", "chmod", "chown", "chgrp")))
-        for d in DIRECTORIES:
+        print(f"{operation}: " + " ".join(f"{d[0]}={show(lambda: do(d[0]))}" for d in here if operation not in ("unlink", "rename", "rename-over", "move", "chmod", "chown", "chgrp")))
+        for d in here:
             print(f"{operation} {d[0]}: " + " ".join(f"{f}={show(lambda: do(d[0] + '/' + f))}" for f in names))
             # From within, where its rights allow that at all.
             if operation in ("stat", "read", "below", "readlink", "exists", "write"):
@@ -204,7 +207,7 @@ for operation in wanted:
 
 
 def descriptors():
-    tree()
+    tree(DIRECTORIES)
     all = {n: os.open(n, os.O_PATH) for n in ["shut", "mine", "common", "none", "other"]}
     files = {n: os.open(f"open/{n}", os.O_RDWR) for n in [f[0] for f in FILES]}
     dirs = {n: os.open(n, os.O_RDONLY) for n in ["shut", "mine", "common", "other"]}
