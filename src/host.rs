@@ -25,6 +25,8 @@ pub struct HostTree<'a> {
     /// The tracer and the front.
     prun: [u32; 2],
     rights: Option<AsGuest>,
+    /// The host has refused to search a directory.
+    denied: bool,
     /// Under a fake identity that has given up root: who may search which directory is the guest's to say.
     held: Option<(&'a Another, Arc<Cred>, &'a mut Searchable)>,
     /// Under a fake identity: whose files are whose is the guest's to say.
@@ -46,6 +48,7 @@ impl<'a> HostTree<'a> {
             who: Some((tasks, task)),
             prun,
             rights: None,
+            denied: false,
             held: None,
             owners: None,
         }
@@ -62,7 +65,21 @@ impl<'a> HostTree<'a> {
 
     /// The tree while the view is built: nobody looks yet.
     pub fn bare(calls: &'a Counter) -> Self {
-        Self { calls, view: None, who: None, prun: [0; 2], rights: None, held: None, owners: None }
+        Self {
+            calls,
+            view: None,
+            who: None,
+            prun: [0; 2],
+            rights: None,
+            denied: false,
+            held: None,
+            owners: None,
+        }
+    }
+
+    /// Whether the host has refused to search a directory since this was made.
+    pub fn denied(&self) -> bool {
+        self.denied
     }
 
     fn proc_link(&self, path: &[u8], link: ProcLink, out: &mut [u8]) -> Link {
@@ -171,16 +188,21 @@ fn raw(path: &[u8], out: &mut [u8]) -> Link {
 impl Host for HostTree<'_> {
     fn plain(&mut self, path: &[u8], last: Last) -> Plain {
         self.calls.add(1);
-        sys::plain(None, path, last)
+        let plain = sys::plain(None, path, last);
+        self.denied |= plain == Plain::Denied;
+        plain
     }
 
     fn link(&mut self, path: &[u8], out: &mut [u8]) -> Link {
         self.calls.add(1);
-        match proc::link_at(&path[..path.len() - 1]) {
+        let link = match proc::link_at(&path[..path.len() - 1]) {
             Some(link) => self.proc_link(path, link, out),
             None => raw(path, out),
-        }
+        };
+        self.denied |= link == Link::Refused(Errno::EACCES);
+        link
     }
+
     fn directory(&mut self, path: &[u8]) -> Option<Identity> {
         self.who?;
         self.calls.add(1);

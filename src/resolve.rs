@@ -73,7 +73,8 @@ impl Restrict {
         self.has(Self::IN_ROOT | Self::BENEATH)
     }
 
-    fn has(self, flag: u64) -> bool {
+    /// Whether one of these limits is set.
+    pub fn has(self, flag: u64) -> bool {
         self.0 & flag != 0
     }
 }
@@ -278,7 +279,7 @@ impl Resolver {
         let trusted = exact || (self.place.below == 1 && !climbed && last == Last::Kept);
         if !trusted && !self.place.void {
             match host.plain(self.host.with_nul(), last) {
-                Plain::Yes => {}
+                Plain::Yes | Plain::Denied => {}
                 Plain::Link | Plain::Unknown => return Err(NeedsWalk),
             }
         }

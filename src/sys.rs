@@ -133,7 +133,8 @@ pub fn plain(at: Option<BorrowedFd<'_>>, path: &[u8], last: Last) -> Plain {
         return Plain::Yes;
     }
     match errno() {
-        Errno::ENOTDIR | Errno::ENOENT | Errno::EACCES | Errno::ENAMETOOLONG => Plain::Yes,
+        Errno::EACCES => Plain::Denied,
+        Errno::ENOTDIR | Errno::ENOENT | Errno::ENAMETOOLONG => Plain::Yes,
         Errno::ELOOP => Plain::Link,
         _ => Plain::Unknown,
     }

@@ -17,6 +17,8 @@ pub enum Last {
 pub enum Plain {
     /// No link was met: the path was walked to its end, or to an error that every walk of it ends with.
     Yes,
+    /// No link was met before a directory that may not be searched, where every walk of the path ends.
+    Denied,
     /// A link is on the way.
     Link,
     /// The host cannot tell with one call.

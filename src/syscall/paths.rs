@@ -170,19 +170,21 @@ impl Call<'_> {
         }
         // Limits apply to an absolute path wherever it is said to start; only one of them changes what `/` is.
         let (start, rest);
+        let mut named = false;
         let (base, path) = if absolute && !restrict.sets_root() {
             (b"/".as_slice(), None)
         } else {
             match self.base(dir) {
                 Base::At(guest) if dir.is_none_or(|fd| self.starts_in_a_directory(fd)) => {
                     start = guest;
+                    named = true;
                     (start.as_bytes(), None)
                 }
                 // `EBADF` and `ENOTDIR` are the kernel's to say, in its own order.
                 Base::At(_) | Base::Closed => return Ok(Named::Untouched),
                 // The kernel keeps inside by itself.
                 Base::Unknown if restrict.confines() => return Ok(Named::Untouched),
-                Base::Unknown => match self.nameless(dir, len, follow)? {
+                Base::Unknown => match self.nameless(dir, len, follow, None)? {
                     Way::Kernel => return Ok(Named::Untouched),
                     Way::From(guest, path) => {
                         (start, rest) = (guest, path);
@@ -191,13 +193,19 @@ impl Call<'_> {
                 },
             }
         };
+        let (mut found, denied) = self.walk(base, (path, len), follow, restrict, root)?;
+        let needs_place = self.compares || self.session.emulation.symlinks();
+        let denied = denied || restrict != Restrict::default();
+        if named
+            && denied
+            && !needs_place
+            && let Some(way) = self.around(dir, len, (follow, restrict), exact, base, root)?
+        {
+            let Way::From(guest, path) = way else { return Ok(Named::Untouched) };
+            (found, _) = self.walk(guest.as_bytes(), (Some(&path), len), follow, restrict, root)?;
+        }
         let session = &mut *self.session;
-        let path = path.unwrap_or(&session.text[..len]);
         let prun = [session.tracer, session.front];
-        let mut host = HostTree::new(&session.stats.host_calls, &session.view, self.tasks, self.task, prun)
-            .as_another(session.identity.as_deref(), &mut session.searchable);
-        let request = Request { base, path, follow, restrict, root };
-        let found = session.resolver.resolve(&session.view.table, &mut host, &request)?;
         if let Some(pid) = proc::pid_of(session.resolver.host())
             && !proc::traced(self.tasks, self.task, pid)
             && crate::session::is_prun(prun, pid)
@@ -211,11 +219,31 @@ impl Call<'_> {
             && session.emulation.symlinks()
             && symlinked::stands_for_a_file(&session.resolver)
         {
-            let request = Request { follow: Follow::Yes, ..request };
-            return session.resolver.resolve(&session.view.table, &mut host, &request).map(Named::Found);
+            let (found, _) = self.walk(base, (path, len), Follow::Yes, restrict, root)?;
+            return Ok(Named::Found(found));
         }
         // The directory may be one that is reached from here only.
         Ok(Named::Found(Found { same: found.same || (local && !found.void), ..found }))
+    }
+
+    /// Resolves a path, or the first `len` bytes of the session's text, from directory `base`; and whether a directory was
+    /// met that may not be searched.
+    fn walk(
+        &mut self,
+        base: &[u8],
+        (path, len): (Option<&[u8]>, usize),
+        follow: Follow,
+        restrict: Restrict,
+        root: &[u8],
+    ) -> Result<(Found, bool), Errno> {
+        let session = &mut *self.session;
+        let path = path.unwrap_or(&session.text[..len]);
+        let prun = [session.tracer, session.front];
+        let mut host = HostTree::new(&session.stats.host_calls, &session.view, self.tasks, self.task, prun)
+            .as_another(session.identity.as_deref(), &mut session.searchable);
+        let request = Request { base, path, follow, restrict, root };
+        let found = session.resolver.resolve(&session.view.table, &mut host, &request)?;
+        Ok((found, host.denied()))
     }
 
     /// The caller's root for the path in the first `len` bytes of the session's text, where it is not the view's: an
@@ -282,7 +310,7 @@ impl Call<'_> {
                 None => Plain::Unknown,
             },
         };
-        plain == Plain::Yes
+        matches!(plain, Plain::Yes | Plain::Denied)
     }
 
     /// Whether a name may be that of one of prun's processes in /proc.
