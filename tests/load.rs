@@ -60,7 +60,7 @@ fn a_thousand_processes_and_two_thousand_threads_at_once() {
     let dir = folder(Who::User);
     let bind = format!("{}:/mnt", dir.path().display());
     let guest = guest();
-    let (processes, threads) = (times(1000), times(2000));
+    let (processes, threads) = (times(1000), times(2000).next_multiple_of(100));
     let tasks = u64::from(processes + threads);
     let (processes, threads) = (processes.to_string(), threads.to_string());
     for engine in ENGINES {

@@ -58,12 +58,12 @@ fn main() {
     let rest: Vec<&str> = args.iter().skip(2).map(String::as_str).collect();
     let status = match args.get(1).map(String::as_str) {
         Some(job) if job.starts_with("confine") => probes(job, &rest),
-        Some("paths") => paths::run(rest[0]),
+        Some("paths") => paths::run(&rest),
         Some("reach") => reach::run(),
         Some("outside") => script::outside(rest[0]),
         Some("script") => script::run(rest[0]),
         Some("listing") => listing::run(rest[0], rest[1].parse().expect("a size")),
-        Some("newer") => newer::run(rest[0], rest[1]),
+        Some("newer") => newer::run(rest[0], rest[1], rest[2].parse().expect("a number")),
         Some("writes") => writes::run(rest[0], rest[1]),
         Some("points") => writes::points(rest[0]),
         Some("far") => writes::far(rest[0], rest[1]),
@@ -71,7 +71,7 @@ fn main() {
         Some("empty") => empty::run(rest[0], rest[1].parse().expect("a number")),
         Some("hostile") => hostile::run(&rest),
         Some("inject") => inject::run(&rest),
-        Some("odd") => odd::run(rest[0], rest[1]),
+        Some("odd") => odd::run(rest[0], rest[1], rest[2].parse().expect("a number")),
         Some("load") => load::run(&rest),
         Some("work") => work::run(rest[0]),
         Some("identity") => {
@@ -85,7 +85,7 @@ fn main() {
         }
         Some("whoami") => identity::whoami(rest[0].parse().expect("a number")),
         Some("race") => race::run(rest[0], rest[1].parse().expect("milliseconds")),
-        Some("affinity") => race::affinity(),
+        Some("affinity") => race::affinity(rest[0].parse().expect("a number")),
         Some(job @ ("crowd" | "idle")) => {
             let number = |i: usize| rest[i].parse().expect("a number");
             if job == "idle" {

@@ -6,21 +6,21 @@ use crate::sc;
 use libc::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// `dir` holds `f` and `g` with four bytes each.
-pub fn run(job: &str, dir: &str) -> i32 {
+/// `dir` holds `f` and `g` with four bytes each; so many times less is done where it is done many times.
+pub fn run(job: &str, dir: &str, less: u64) -> i32 {
     match job {
         "memory" => memory(dir),
         "stacks" => stacks(dir),
         "changing" => changing(dir),
-        "signals" => signals(dir),
+        "signals" => signals(dir, (600 / less).max(150)),
         "exec" => exec(dir),
-        "turns" => turns(dir),
+        "turns" => turns(dir, (1000 / less).max(20)),
         "leaders" => leaders(dir, true),
         "leaders-killed" => leaders(dir, false),
         "addresses" => addresses(dir),
         "forks" => forks(dir),
         "descriptors" => descriptors(dir),
-        "cwds" => cwds(dir),
+        "cwds" => cwds(dir, (500 / less).max(50)),
         _ => 2,
     }
 }
@@ -202,7 +202,7 @@ extern "C" fn count(_: i32, info: *mut siginfo_t, _: *mut c_void) {
 }
 
 /// Hundreds of queued signals meet calls in flight; each is delivered once, and each handler makes a path call.
-fn signals(dir: &str) -> i32 {
+fn signals(dir: &str, all: u64) -> i32 {
     let file = format!("{dir}/f\0");
     unsafe {
         std::ptr::copy_nonoverlapping(file.as_ptr(), (&raw mut PATH).cast(), file.len());
@@ -227,7 +227,7 @@ fn signals(dir: &str) -> i32 {
                 }
             });
         }
-        for i in 1..=600u64 {
+        for i in 1..=all {
             let value = sigval { sival_ptr: i as *mut c_void };
             let signal = SIGRTMIN() + (i % 2) as i32;
             if unsafe { sigqueue(getpid(), signal, value) } == 0 {
@@ -398,8 +398,7 @@ fn addresses(dir: &str) -> i32 {
 }
 
 /// Threads that call without a pause: none of them waits while the others have thousands of calls answered.
-fn turns(dir: &str) -> i32 {
-    const EACH: u64 = 1000;
+fn turns(dir: &str, each: u64) -> i32 {
     let counts: [AtomicU64; 24] = std::array::from_fn(|_| AtomicU64::new(0));
     let fewest = || counts.iter().map(|count| count.load(Relaxed)).min().unwrap_or(0);
     let (path, over) = (c(format!("{dir}/f").as_bytes()), AtomicBool::new(false));
@@ -413,14 +412,14 @@ fn turns(dir: &str) -> i32 {
             });
         }
         for _ in 0..10_000 {
-            if fewest() >= EACH {
+            if fewest() >= each {
                 break;
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         over.store(true, Relaxed);
     });
-    println!("everybody had a turn {}", fewest() >= EACH);
+    println!("everybody had a turn {}", fewest() >= each);
     0
 }
 
@@ -502,7 +501,7 @@ fn descriptors(dir: &str) -> i32 {
 
 /// Threads that share a working directory and threads that have one of their own, at once; it is renamed and removed
 /// beneath them.
-fn cwds(dir: &str) -> i32 {
+fn cwds(dir: &str, reads: u64) -> i32 {
     let p = |name: &str| c(format!("{dir}/{name}").as_bytes());
     for d in ["here", "own0", "own1", "own2", "gone"] {
         sc!(old::mkdir, p(d).as_ptr(), 0o755);
@@ -527,13 +526,13 @@ fn cwds(dir: &str) -> i32 {
                     sc!(SYS_chdir, own.as_ptr());
                     expected = format!("own{i}");
                 }
-                for _ in 0..500 {
+                for _ in 0..reads {
                     bad.fetch_add(u64::from(read() != expected), Relaxed);
                 }
             });
         }
         threads.spawn(|| {
-            for i in 0..200 {
+            for i in 0..reads * 2 / 5 {
                 let (from, to) = if i % 2 == 0 { ("here", "there") } else { ("there", "here") };
                 sc!(old::rename, p(from).as_ptr(), p(to).as_ptr());
             }

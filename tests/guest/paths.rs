@@ -8,10 +8,13 @@ use std::ffi::CString;
 const CWD: i64 = AT_FDCWD as i64;
 type B = Vec<u8>;
 
-pub fn run(dir: &str) -> i32 {
+/// `DIR [SHARE FIRST]`: one of so many paths, from that on.
+pub fn run(args: &[&str]) -> i32 {
+    let number = |i: usize| args.get(i).map(|n| n.parse::<usize>().expect("a number"));
+    let (dir, share, first) = (args[0], number(1).unwrap_or(1), number(2).unwrap_or(0));
     setup(dir);
     assert_eq!(sc!(SYS_chdir, c(dir.as_bytes()).as_ptr()), 0);
-    let paths = paths(dir);
+    let paths: Vec<_> = paths(dir).into_iter().skip(first).step_by(share).collect();
     for (label, p) in &paths {
         look(dir, label, p);
     }

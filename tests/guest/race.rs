@@ -89,10 +89,10 @@ fn cpus() -> String {
     format!("{n} {:x?}", &set[..2])
 }
 
-/// The CPUs this task and its child may use, while it makes many path calls.
-pub fn affinity() -> i32 {
+/// The CPUs this task and its child may use, while it makes so many path calls between two looks.
+pub fn affinity(calls: u32) -> i32 {
     let busy = || {
-        for _ in 0..500 {
+        for _ in 0..calls {
             sc!(old::access, c"/nonexistent".as_ptr(), F_OK);
         }
     };

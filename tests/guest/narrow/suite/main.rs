@@ -13,7 +13,7 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     let rest: Vec<&str> = args.iter().skip(2).map(String::as_str).collect();
     let status = match args.get(1).map(String::as_str) {
-        Some("paths") => paths::run(rest[0]),
+        Some("paths") => paths::run(&rest),
         Some("writes") => writes::run(rest[0], rest[1]),
         Some("far") => writes::far(rest[0], rest[1]),
         Some("points") => writes::points(rest[0]),
