@@ -133,7 +133,7 @@ fn simple_calls_are_answered_in_the_program() {
     std::fs::write(dir.path().join("f"), "data").expect("ours");
     std::os::unix::fs::symlink("f", dir.path().join("tied")).expect("ours");
     let d = dir.path().display().to_string();
-    let rounds = u64::from(times(3000).max(60));
+    let rounds = u64::from(times(3000).max(200));
     let each = rounds.to_string();
     let native = good(Who::User, &[&guest(), "empty", &d, &each]);
     assert!(native.ends_with("handled true strange 0 bad 0\n"), "{native}");

@@ -39,8 +39,7 @@ pub fn run(dir: &str, rounds: u64) -> i32 {
         sa.sa_sigaction = handler as extern "C" fn(i32, *mut siginfo_t, *mut c_void) as usize;
         sa.sa_flags = SA_SIGINFO | SA_RESTART;
         sigaction(SIGALRM, &raw const sa, std::ptr::null_mut());
-        let t = timeval { tv_sec: 0, tv_usec: 250 };
-        let it = itimerval { it_interval: t, it_value: t };
+        let it = crate::raw::alarm_each(250);
         setitimer(ITIMER_REAL, &raw const it, std::ptr::null_mut());
     }
     let file = sc!(old::open, c(format!("{dir}/f").as_bytes()).as_ptr(), O_RDONLY) as u64;

@@ -108,8 +108,7 @@ fn torn(rounds: u64) {
             }
             sigaction(SIGALRM, &raw const action, std::ptr::null_mut());
             LOOKS.store(0, std::sync::atomic::Ordering::Relaxed);
-            let often = timeval { tv_sec: 0, tv_usec: 300 };
-            let timer = itimerval { it_interval: often, it_value: often };
+            let timer = crate::raw::alarm_each(300);
             sc!(SYS_setitimer, ITIMER_REAL, &raw const timer, 0);
             sc!(SYS_close_range, 110, 190, 0);
         }

@@ -10,6 +10,14 @@ pub fn sys(nr: i64, a: [u64; 6]) -> i64 {
     unsafe { prun_arch::harness::call(nr, a) }
 }
 
+/// A signal each so many microseconds, or, where `PRUN_TEST_SLOW` says that the machine is slow, less often: where handlers
+/// take all the time, nothing else would happen any more.
+pub fn alarm_each(micros: u16) -> libc::itimerval {
+    let slow = std::env::var("PRUN_TEST_SLOW").map_or(1u64, |times| times.parse().expect("a number"));
+    let each = libc::timeval { tv_sec: 0, tv_usec: (u64::from(micros) * (slow / 2).max(1)) as _ };
+    libc::itimerval { it_interval: each, it_value: each }
+}
+
 /// Calls that newer CPUs do not have, by name; there the newer call that does the same is made.
 #[allow(non_upper_case_globals)]
 pub mod old {

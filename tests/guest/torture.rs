@@ -50,10 +50,9 @@ pub fn run(dir: &str, calls: u64) -> i32 {
     install(SIGALRM, SA_RESTART);
     install(SIGUSR1, SA_RESTART);
     install(SIGUSR2, 0);
-    let tick = |micros| unsafe {
-        let t = timeval { tv_sec: 0, tv_usec: micros };
-        let it = itimerval { it_interval: t, it_value: t };
-        setitimer(ITIMER_REAL, &raw const it, std::ptr::null_mut());
+    let tick = |micros| {
+        let it = crate::raw::alarm_each(micros);
+        unsafe { setitimer(ITIMER_REAL, &raw const it, std::ptr::null_mut()) };
     };
     tick(300);
     let missing = c(format!("{dir}/missing").as_bytes());
