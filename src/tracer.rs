@@ -52,6 +52,7 @@ use crate::tracee::{IdMap, InCall, State, Task};
 use placement::{HOT, Pace};
 use prun_arch::layout::SlotHead;
 use ptrace::{Resume, Status, Waited};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 use syscalls::Errno;
@@ -157,6 +158,8 @@ pub struct Tracer {
     /// How long that takes.
     pace: Pace,
     turns: Turns,
+    /// What was heard while attaching: the next events.
+    meanwhile: VecDeque<(i32, i32)>,
 }
 
 impl Tracer {
@@ -182,6 +185,7 @@ impl Tracer {
             handled: 0,
             pace: Pace::default(),
             turns: Turns::default(),
+            meanwhile: VecDeque::new(),
         }
     }
 

@@ -69,6 +69,41 @@ fn every_thread_has_its_turn() {
     same("turns");
 }
 
+/// All on one CPU, where somebody has always news: who makes a thread has his as well. That took half a minute, not a tenth of
+/// a second, as long as the tracer waited for him by asking for any.
+#[test]
+fn threads_begin_while_others_are_busy() {
+    let (_top, _server, dir) = place();
+    let (guest, prun, bind) = (guest(), prun(), format!("{dir}:/mnt"));
+    let limit = (10 * slow()).to_string();
+    for engine in ENGINES {
+        let job = [
+            "timeout",
+            &limit,
+            "taskset",
+            "-c",
+            &one_cpu(),
+            &prun,
+            "-b",
+            &bind,
+            &guest,
+            "odd",
+            "turns",
+            "/mnt",
+            "50",
+        ];
+        let output = command(Who::User, &job).env("PRUN_ENGINE", engine).output().expect("it starts");
+        assert_eq!(text(&output), "everybody had a turn true\n", "{engine}: {}", output.status);
+    }
+}
+
+/// The number of a CPU that the tests may run on.
+fn one_cpu() -> String {
+    let all = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).expect("it is known");
+    let cpu = (0..nix::sched::CpuSet::count()).find(|&cpu| all.is_set(cpu).is_ok_and(|set| set));
+    cpu.expect("one at least").to_string()
+}
+
 #[test]
 fn ten_thousand_descriptors() {
     same("descriptors");

@@ -9,14 +9,18 @@
 //! Meanwhile its process may execute a program in another thread. If the task was the leader, its number is that thread's then,
 //! whose tracer tells everybody: what is found under the number is not the task that was to be taken over, and that is gone.
 //!
+//! Or that thread waits in execve(2) for the ends of the others, and whoever attaches waits for it: then the keeper's nudges
+//! let it hear of those ends ([`ptrace::seize_from_living`]).
+//!
 //! A task is handed on only where the tracer could attach to it anew, which is what reading its memory by
 //! process_vm_readv(2) needs too (`ptrace_may_access()`), and only where it has the code page.
 
 use super::Tracer;
-use super::ptrace::{self, Resume, Status};
+use super::ptrace::{self, Resume, Status, Waited};
 use super::team::Mail;
 use crate::tracee::{State, Task};
 use prun_arch::Regs;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use syscalls::Errno;
 
@@ -93,7 +97,11 @@ impl Tracer {
     /// Takes a task over.
     pub(super) fn adopt(&mut self, parked: Parked) {
         let tid = parked.task.tid;
-        match self.attach(&parked) {
+        self.me.attaching.store(true, Ordering::Relaxed);
+        self.team.watch();
+        let attached = self.attach(&parked);
+        self.me.attaching.store(false, Ordering::Relaxed);
+        match attached {
             Ok(Some(how)) => {
                 let Parked { mut task, .. } = parked;
                 task.inside = false;
@@ -112,13 +120,19 @@ impl Tracer {
         }
     }
 
-    fn attach(&self, parked: &Parked) -> Result<Option<Resume>, Errno> {
+    fn attach(&mut self, parked: &Parked) -> Result<Option<Resume>, Errno> {
         let tid = parked.task.tid;
         #[cfg(debug_assertions)]
         dawdle();
+        // More than those there are: some may not have been heard of.
+        let (mut news, room) = (Vec::new(), 2 * self.tasks.len() + 100);
+        let mut early;
         let (begun, mut pause) = (Instant::now(), PAUSE);
         loop {
-            match ptrace::seize(tid) {
+            let seized = ptrace::seize_from_living(tid, &mut news, room);
+            early = news.iter().find(|(of, _)| *of == tid).copied();
+            self.meanwhile.extend(news.drain(..).filter(|(of, _)| *of != tid));
+            match seized {
                 Ok(()) => break,
                 // Who has the number now is traced by another.
                 Err(Errno::EPERM) if self.me.has_lost(tid) => return Ok(None),
@@ -138,17 +152,21 @@ impl Tracer {
                 Err(e) => return Err(e),
             }
         }
+        let mut next = || match early.take().map(ptrace::heard) {
+            Some(Waited::Event(_, status)) => Some(status),
+            _ => ptrace::wait_for(tid),
+        };
         if self.me.has_lost(tid) {
             // It was traced by another, who has handed it on as well: that mail comes later.
             ptrace::interrupt(tid)?;
-            return match ptrace::wait_for(tid) {
+            return match next() {
                 Some(Status::Ended) | None => Ok(None),
                 Some(_) => ptrace::detach(tid).map(|()| None),
             };
         }
         ptrace::interrupt(tid)?;
         loop {
-            match ptrace::wait_for(tid) {
+            match next() {
                 Some(Status::Ended) | None => return Ok(None),
                 Some(Status::Stop(signal)) => {
                     let mut regs = parked.regs;

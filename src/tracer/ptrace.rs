@@ -9,6 +9,8 @@ mod old_order;
 
 use crate::cost::{self, Kind};
 use prun_arch::{NarrowFrame, Regs};
+use std::cell::Cell;
+use std::sync::atomic::{Ordering, compiler_fence};
 use syscalls::Errno;
 
 /// `op` is a word, as its type is another in each C library.
@@ -34,6 +36,62 @@ const OPTIONS: i32 = libc::PTRACE_O_TRACESECCOMP
 /// `EPERM` where the host refuses ptrace.
 pub fn seize(tid: i32) -> Result<(), Errno> {
     request(libc::PTRACE_SEIZE as u64, tid, 0, OPTIONS as u64).map(drop)
+}
+
+thread_local! {
+    /// Where [`seize_from_living`] wants events noted that come meanwhile; null at all other times.
+    static MEANWHILE: Cell<*mut Vec<(i32, i32)>> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// [`seize`] for a task of a process of which this thread may trace other tasks already.
+///
+/// PTRACE_SEIZE waits while a thread of the process is in execve(2) (`cred_guard_mutex`), and that waits until the tracers of the
+/// other threads have heard of their ends (`de_thread()` of `fs/exec.c`): if that is this thread, both wait for ever. A
+/// signal makes the request begin anew, after its handler, which is to call [`hear`]: what it hears is added to `news`, a
+/// tracee and its status each, which gets room for so many, as nothing may be allocated there. wait4(2) tells of stops whether
+/// it is asked for them or not (`wait_task_stopped()` of `kernel/exit.c`).
+///
+/// # Errors
+/// As [`seize`].
+pub fn seize_from_living(tid: i32, news: &mut Vec<(i32, i32)>, room: usize) -> Result<(), Errno> {
+    news.reserve(room);
+    MEANWHILE.set(news);
+    compiler_fence(Ordering::SeqCst);
+    let result = seize(tid);
+    compiler_fence(Ordering::SeqCst);
+    MEANWHILE.set(std::ptr::null_mut());
+    result
+}
+
+/// In a signal handler: where the signal has interrupted [`seize_from_living`], its thread hears of all events there are.
+pub fn hear() {
+    let news = MEANWHILE.get();
+    if news.is_null() {
+        return;
+    }
+    let flags = libc::WNOHANG | libc::__WALL | libc::__WNOTHREAD;
+    let errno = nix::errno::Errno::last_raw();
+    // SAFETY: the list lives until the pointer to it is taken back, by this thread, which does nothing with it before
+    // that; nothing is allocated, and waitpid(2) may be called in a handler. `raw` is writable.
+    unsafe {
+        while (*news).len() < (*news).capacity() {
+            let mut raw = 0;
+            let tid = libc::waitpid(-1, &raw mut raw, flags);
+            if tid <= 0 {
+                break;
+            }
+            (*news).push((tid, raw));
+        }
+    }
+    nix::errno::Errno::set_raw(errno);
+}
+
+/// The event that [`hear`] noted.
+pub fn heard((tid, raw): (i32, i32)) -> Waited {
+    let waited = Waited::Event(tid, decode(raw));
+    #[cfg(debug_assertions)]
+    let waited = old_order::seen(waited);
+    waited
 }
 
 /// `NT_PRSTATUS` of `<linux/elf.h>`.

@@ -6,7 +6,7 @@
 //! ([`handoff`](super::handoff)); the thread for it is started when it is first needed.
 //!
 //! The keeper sleeps while there is nothing to watch: nobody pinned, no mail under way, nobody waiting for one
-//! tracee only ([`Tracer`](super::Tracer)'s focus).
+//! tracee only ([`Tracer`](super::Tracer)'s focus), nobody attaching to a task.
 //!
 //! # Memory that threads share
 //!
@@ -22,7 +22,7 @@
 //! * **A slot** is written by the member that has its task, while the task is stopped; the task reads it when it goes
 //!   on, ordered by the kernel's own locks in ptrace(2). A slot is given to a new task only after [`Directory::leave`],
 //!   under the directory's lock. **The scratch ring** gives each taker its own piece by compare-and-exchange.
-//! * **Words alone**: counters (one writer each, or added to atomically), `focused`, a pin's beats and wish, what the host
+//! * **Words alone**: counters (one writer each, or added to atomically), `focused` and `attaching`, a pin's beats and wish, what the host
 //!   lacks. Each is a hint that is looked at again: read late, it costs a millisecond, no more. A pin's state is
 //!   written under the list's lock, or by its own member while its task is stopped.
 //! * **The end**: [`Team::ended`] stores `over` and then takes each inbox's lock before it notifies; [`Team::idle`] looks at
@@ -49,7 +49,7 @@ pub const MOST: usize = 8;
 const LINGER: u32 = 16;
 /// Bytes of stack of a thread.
 const STACK: usize = 2 << 20;
-/// Interrupts a member's wait; it has a handler that does nothing.
+/// Interrupts a member's wait. Its handler does nothing, except where a member is attaching to a task.
 const NUDGE: i32 = libc::SIGUSR1;
 
 /// What one member tells another.
@@ -71,6 +71,8 @@ pub struct Member {
     arrived: Condvar,
     /// It waits for one tracee only, and must be interrupted for the others.
     pub focused: AtomicBool,
+    /// It attaches to a task, and must hear of the others while that takes long: [`ptrace::seize_from_living`].
+    pub attaching: AtomicBool,
     /// Its counters.
     pub stats: Arc<Stats>,
 }
@@ -253,7 +255,8 @@ impl Team {
         let threads: Vec<i32> = members.iter().map(|m| m.thread.load(Ordering::Relaxed)).collect();
         let mut active = false;
         for member in &members {
-            if member.focused.load(Ordering::Relaxed) || !member.inbox().is_empty() {
+            let attaching = member.attaching.load(Ordering::Relaxed);
+            if attaching || member.focused.load(Ordering::Relaxed) || !member.inbox().is_empty() {
                 member.nudge();
                 active = true;
             }
@@ -314,17 +317,20 @@ fn member(index: usize, stats: Arc<Stats>) -> Member {
         inbox: Mutex::default(),
         arrived: Condvar::new(),
         focused: AtomicBool::new(false),
+        attaching: AtomicBool::new(false),
         stats,
     }
 }
 
-/// Nudges interrupt waits and do nothing else.
+/// Nudges interrupt waits and do nothing else, but for who attaches.
 fn quiet_nudges() {
-    extern "C" fn nothing(_: i32) {}
-    // SAFETY: the handler is empty. No SA_RESTART: waits must return.
+    extern "C" fn nudged(_: i32) {
+        ptrace::hear();
+    }
+    // SAFETY: the handler does what a handler may. No SA_RESTART: waits must return.
     unsafe {
         let mut new: libc::sigaction = std::mem::zeroed();
-        new.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+        new.sa_sigaction = nudged as extern "C" fn(i32) as usize;
         libc::sigaction(NUDGE, &raw const new, std::ptr::null_mut());
     }
 }

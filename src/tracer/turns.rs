@@ -72,6 +72,9 @@ impl Tracer {
     /// The next event. With many tracees, and one of them active, it waits for that one only: then the keeper
     /// interrupts it once a millisecond to look at the others.
     pub(super) fn wait(&mut self) -> Waited {
+        if let Some(heard) = self.meanwhile.pop_front() {
+            return ptrace::heard(heard);
+        }
         let focused = self.last.1 >= FOCUS && self.tasks.len() >= MANY;
         if focused != self.me.focused.load(Ordering::Relaxed) {
             self.me.focused.store(focused, Ordering::Relaxed);
@@ -79,7 +82,21 @@ impl Tracer {
                 self.team.watch();
             }
         }
-        if !self.unborn.is_empty() {
+        let unborn = !self.unborn.is_empty();
+        // The creator, too, may be one who is never come to.
+        if (unborn || !focused)
+            && self.tasks.len() > 1
+            && let Some(tid) = self.turns.next(self.tasks.keys().copied())
+        {
+            match ptrace::wait(Whom::OneNow(tid)) {
+                Waited::Nobody | Waited::Interrupted => self.turns.in_vain(),
+                waited @ Waited::Event(..) => {
+                    self.turns.not_in_vain();
+                    return waited;
+                }
+            }
+        }
+        if unborn {
             // The creator's event is due in a moment, unless the creator has been killed.
             for attempt in 0..PATIENCE {
                 match ptrace::wait(Whom::AnyNow) {
@@ -91,17 +108,6 @@ impl Tracer {
             self.take_in_orphans();
         }
         if !focused {
-            if self.tasks.len() > 1
-                && let Some(tid) = self.turns.next(self.tasks.keys().copied())
-            {
-                match ptrace::wait(Whom::OneNow(tid)) {
-                    Waited::Nobody | Waited::Interrupted => self.turns.in_vain(),
-                    waited @ Waited::Event(..) => {
-                        self.turns.not_in_vain();
-                        return waited;
-                    }
-                }
-            }
             return ptrace::wait(Whom::Any);
         }
         match ptrace::wait(Whom::One(self.last.0)) {
