@@ -50,10 +50,7 @@ fn same(native: &str, ours: &str) {
 
 /// Which paths are tried: one of so many, of each kind of test (`what`) from another on.
 pub(crate) fn sample(what: &str) -> [String; 2] {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
-    [share(), hasher.finish() as usize % share()].map(|number| number.to_string())
+    [share(), drawn(what) as usize % share()].map(|number| number.to_string())
 }
 
 /// Runs `paths` in a folder of the same name, made anew each time.

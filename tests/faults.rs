@@ -7,7 +7,6 @@
 
 use crate::harness::*;
 use std::collections::BTreeSet;
-use std::hash::{Hash, Hasher};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::sync::Mutex;
@@ -249,11 +248,7 @@ fn every_kind(who: &str, engine: &str, options: &[&str], stride: u64, luck: &[&s
 /// such block another one, and others for another `what`, as the calls of a tracer repeat themselves.
 fn chosen(count: u64, stride: u64, least: usize, what: &str) -> Vec<u64> {
     let one_of = u64::from(slow()).min(count / stride / least as u64).max(1);
-    let within = |first: u64| {
-        let mut hasher = std::hash::DefaultHasher::new();
-        (first, what).hash(&mut hasher);
-        hasher.finish() % one_of * stride
-    };
+    let within = |first: u64| drawn((first, what)) % one_of * stride;
     let blocks = (1..=count).step_by((stride * one_of) as usize);
     blocks.map(|first| first + within(first)).filter(|&call| call <= count).collect()
 }

@@ -26,6 +26,14 @@ pub(crate) fn share() -> usize {
     ((slow() * 3 / 4) | 1) as usize
 }
 
+/// A number that is another for other things, and for the same always the same.
+pub(crate) fn drawn(of: impl std::hash::Hash) -> u64 {
+    use std::hash::{DefaultHasher, Hasher};
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Who runs a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who {

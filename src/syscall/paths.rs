@@ -447,19 +447,12 @@ impl Call<'_> {
         } else {
             return Some(Errno::ENOENT);
         };
-        let session = &mut *self.session;
-        let prun = [session.tracer, session.front];
-        let mut host = HostTree::new(&session.stats.host_calls, &session.view, self.tasks, self.task, prun)
-            .as_another(session.identity.as_deref(), &mut session.searchable);
-        let path = &session.text[..len];
-        let request =
-            Request { base: base.as_bytes(), path, follow: Follow::Yes, restrict: Restrict::default(), root };
-        match session.resolver.resolve(&session.view.table, &mut host, &request) {
+        match self.walk(base.as_bytes(), (None, len), Follow::Yes, Restrict::default(), root) {
             Err(e) => return Some(e),
-            Ok(found) if found.void => return Some(Errno::ENOENT),
+            Ok((found, _)) if found.void => return Some(Errno::ENOENT),
             Ok(_) => {}
         }
-        let mut host = session.resolver.host().to_vec();
+        let mut host = self.session.resolver.host().to_vec();
         if row.call == prun_arch::Sysno::chroot {
             // It has to be a directory that may be searched.
             host.pop();

@@ -125,13 +125,13 @@ impl Tracer {
         #[cfg(debug_assertions)]
         dawdle();
         // More than those there are: some may not have been heard of.
-        let (mut news, room) = (Vec::new(), 2 * self.tasks.len() + 100);
+        let room = 2 * self.tasks.len() + 100;
         let mut early;
         let (begun, mut pause) = (Instant::now(), PAUSE);
         loop {
-            let seized = ptrace::seize_from_living(tid, &mut news, room);
-            early = news.iter().find(|(of, _)| *of == tid).copied();
-            self.meanwhile.extend(news.drain(..).filter(|(of, _)| *of != tid));
+            let seized = ptrace::seize_from_living(tid, &mut self.meanwhile, room);
+            let own = self.meanwhile.iter().position(|(of, _)| *of == tid);
+            early = own.and_then(|at| self.meanwhile.remove(at));
             match seized {
                 Ok(()) => break,
                 // Who has the number now is traced by another.

@@ -10,6 +10,7 @@ mod old_order;
 use crate::cost::{self, Kind};
 use prun_arch::{NarrowFrame, Regs};
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::sync::atomic::{Ordering, compiler_fence};
 use syscalls::Errno;
 
@@ -40,7 +41,7 @@ pub fn seize(tid: i32) -> Result<(), Errno> {
 
 thread_local! {
     /// Where [`seize_from_living`] wants events noted that come meanwhile; null at all other times.
-    static MEANWHILE: Cell<*mut Vec<(i32, i32)>> = const { Cell::new(std::ptr::null_mut()) };
+    static MEANWHILE: Cell<*mut VecDeque<(i32, i32)>> = const { Cell::new(std::ptr::null_mut()) };
 }
 
 /// [`seize`] for a task of a process of which this thread may trace other tasks already.
@@ -53,7 +54,7 @@ thread_local! {
 ///
 /// # Errors
 /// As [`seize`].
-pub fn seize_from_living(tid: i32, news: &mut Vec<(i32, i32)>, room: usize) -> Result<(), Errno> {
+pub fn seize_from_living(tid: i32, news: &mut VecDeque<(i32, i32)>, room: usize) -> Result<(), Errno> {
     news.reserve(room);
     MEANWHILE.set(news);
     compiler_fence(Ordering::SeqCst);
@@ -80,7 +81,7 @@ pub fn hear() {
             if tid <= 0 {
                 break;
             }
-            (*news).push((tid, raw));
+            (*news).push_back((tid, raw));
         }
     }
     nix::errno::Errno::set_raw(errno);
